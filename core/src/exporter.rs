@@ -1,0 +1,86 @@
+//! [`Exporter`]: where a restore writes to.
+
+use crate::host::HostError;
+use crate::wire::file_info::FileInfo;
+
+/// Writes what is restored.
+///
+/// Paths are relative to the target, clean and separated by `/`: never empty,
+/// absolute, or with a component `.` or `..`. The target itself is the empty
+/// path. An exporter never follows a symbolic link that stands below the
+/// target.
+pub trait Exporter {
+    /// The connector's own error, kept whole.
+    type Error: HostError;
+
+    /// Makes a directory, with rights for us alone until
+    /// [`set_attributes`](Self::set_attributes). One that is there is kept.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn create_directory(&mut self, path: &[u8]) -> Result<(), Self::Error>;
+
+    /// Starts a regular file; what is written appears under its name when
+    /// [`finish_file`](Self::finish_file) returns. One at a time.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn begin_file(&mut self, path: &[u8], size_bytes: u64) -> Result<(), Self::Error>;
+
+    /// Appends to the file that was begun.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
+
+    /// Adds an extended attribute to the file that was begun, or to `path` if
+    /// none is.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn set_xattr(&mut self, path: &[u8], name: &[u8], value: &[u8]) -> Result<(), Self::Error>;
+
+    /// Gives the file that was begun its attributes, if any, and its name.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn finish_file(&mut self, info: Option<&FileInfo<'_>>) -> Result<(), Self::Error>;
+
+    /// Forgets the file that was begun.
+    fn abandon_file(&mut self);
+
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn symbolic_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), Self::Error>;
+
+    /// Makes `path` a further name of `original`, which this restore made.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn hard_link(&mut self, path: &[u8], original: &[u8]) -> Result<(), Self::Error>;
+
+    /// Makes a fifo, a socket or a device, as its mode says. Returns whether
+    /// it was made: devices need rights that a user lacks.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn special(&mut self, path: &[u8], info: &FileInfo<'_>) -> Result<bool, Self::Error>;
+
+    /// Gives an entry that is no regular file its owner, mode and times, as far
+    /// as it may.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn set_attributes(&mut self, path: &[u8], info: &FileInfo<'_>) -> Result<(), Self::Error>;
+}

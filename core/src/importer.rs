@@ -1,0 +1,110 @@
+//! [`Importer`]: what is backed up, as a connector reads it.
+
+use heapless::Vec;
+
+use crate::host::HostError;
+use crate::limits::{ACCOUNT_BYTES_MAX, LINK_BYTES_MAX};
+use crate::time::Timestamp;
+
+/// Attributes of one entry. About 5 KiB: lent, filled and reused.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attributes {
+    /// Length of the content in bytes; 0 for what is not a regular file,
+    /// except where the source says otherwise (directories of Unix).
+    pub size: i64,
+    /// Go's `FileMode`, see [`crate::wire::mode`].
+    pub mode: u32,
+    /// Last change of the content.
+    pub mod_time: Timestamp,
+    /// Device of the file system.
+    pub dev: u64,
+    /// Inode; with `dev`, which names are one file.
+    pub ino: u64,
+    /// Owner.
+    pub uid: u64,
+    /// Group.
+    pub gid: u64,
+    /// Names that the file has.
+    pub nlink: u64,
+    /// Name of the owner, or empty.
+    pub username: Vec<u8, ACCOUNT_BYTES_MAX>,
+    /// Name of the group, or empty.
+    pub groupname: Vec<u8, ACCOUNT_BYTES_MAX>,
+    /// Target, if this is a symbolic link.
+    pub link_target: Vec<u8, LINK_BYTES_MAX>,
+}
+
+/// Reads what is backed up.
+///
+/// Paths are absolute, clean and separated by `/`. The engine sorts: an
+/// importer lists in whatever order is cheapest.
+pub trait Importer {
+    /// The connector's own error, kept whole.
+    type Error: HostError;
+
+    /// The connector's name: `fs`, `sftp`, `stdin`…
+    fn kind(&self) -> &str;
+
+    /// The machine that the data comes from.
+    fn origin(&self) -> &str;
+
+    /// What is backed up: an absolute, clean path.
+    fn root(&self) -> &[u8];
+
+    /// Calls `each` with the name of every child of a directory, in any order,
+    /// and with a hint: what the listing said of it, in the connector's own
+    /// form, given back to [`stat`](Self::stat). At most 1 KiB.
+    ///
+    /// # Errors
+    ///
+    /// The connector's, or what `each` returned.
+    fn list(
+        &mut self,
+        directory: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Self::Error>,
+    ) -> Result<(), Self::Error>;
+
+    /// Reads the attributes of an entry, without following a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// The connector's, of kind *not found* when the entry vanished.
+    fn stat(
+        &mut self,
+        path: &[u8],
+        hint: &[u8],
+        into: &mut Attributes,
+    ) -> Result<(), Self::Error>;
+
+    /// Opens a regular file to be read from its start. One at a time.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn open(&mut self, path: &[u8], expected: &Attributes) -> Result<(), Self::Error>;
+
+    /// Reads the open file; 0 at its end only.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error>;
+
+    /// Closes the open file, if there is one.
+    fn close(&mut self);
+
+    /// Writes the names of an entry's extended attributes to `into`, each
+    /// followed by a zero byte, in any order, and returns their length.
+    ///
+    /// # Errors
+    ///
+    /// The connector's. None, and 0, where there are no such attributes.
+    fn xattr_names(&mut self, path: &[u8], into: &mut [u8]) -> Result<usize, Self::Error>;
+
+    /// Reads the value of an extended attribute and returns its length.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn xattr(&mut self, path: &[u8], name: &[u8], into: &mut [u8]) -> Result<usize, Self::Error>;
+}

@@ -1,0 +1,165 @@
+//! [`Index`]: which blob lies where, as all states of a store say.
+
+use crate::mac::Mac;
+use crate::resource::{ResourceKind, Version};
+use crate::time::Timestamp;
+
+/// Where a blob lies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Location {
+    /// Name of the packfile.
+    pub packfile: Mac,
+    /// Start of the encoded blob, in bytes from the start of the packfile's
+    /// payload.
+    pub offset_bytes: u64,
+    /// Length of the encoded blob, in bytes.
+    pub length_bytes: u32,
+}
+
+/// Receives what a state says, entry by entry. Section 10.2 of the format.
+pub trait StateSink {
+    /// The host's error.
+    type Error;
+
+    /// A blob lies there.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn location(&mut self, kind: ResourceKind, mac: &Mac, at: &Location)
+    -> Result<(), Self::Error>;
+
+    /// A packfile exists, and this state introduced it.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn packfile(&mut self, packfile: &Mac, state: &Mac, when: Timestamp)
+    -> Result<(), Self::Error>;
+
+    /// A resource is to be deleted: a snapshot, or a packfile after its grace.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn coloured(&mut self, kind: ResourceKind, mac: &Mac, when: Timestamp)
+    -> Result<(), Self::Error>;
+
+    /// The location of a blob in that packfile is no longer valid.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn delete_location(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        packfile: &Mac,
+    ) -> Result<(), Self::Error>;
+
+    /// A resource is not to be deleted after all.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn delete_colour(&mut self, kind: ResourceKind, mac: &Mac) -> Result<(), Self::Error>;
+
+    /// A packfile is gone, with all that it held, whatever any other state
+    /// says, in whatever order they are read: names are never used again.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn delete_packfile(&mut self, packfile: &Mac) -> Result<(), Self::Error>;
+}
+
+/// Which blob lies where: the sum of all states, and of what is being written.
+///
+/// A blob is *usable* if a location says where it is, its packfile is declared
+/// and not deleted, and its packfile is not coloured.
+pub trait Index: StateSink {
+    /// A usable location of a blob.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn find(&mut self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>, Self::Error>;
+
+    /// Remembers a blob that is being written. It is found at once; it is
+    /// forgotten with the index unless its state is committed.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn add(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        location: &Location,
+    ) -> Result<(), Self::Error>;
+
+    /// The usable, uncoloured snapshot whose identifier is the lowest above
+    /// `after`.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn next_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
+
+    /// Starts to bring the index up to date: everything until
+    /// [`end_refresh`](Self::end_refresh) belongs to one transaction.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn begin_refresh(&mut self) -> Result<(), Self::Error>;
+
+    /// A state exists in the store. Returns whether it is read already.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn state_listed(&mut self, state: &Mac) -> Result<bool, Self::Error>;
+
+    /// Notes the version and parent of a state that is not read yet.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn state_header(
+        &mut self,
+        state: &Mac,
+        version: Version,
+        parent: &Mac,
+    ) -> Result<(), Self::Error>;
+
+    /// A state that is noted but not read, whose parent is read or not among
+    /// those noted; any noted one if parents go in a circle.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn next_unread_state(&mut self) -> Result<Option<(Mac, Version)>, Self::Error>;
+
+    /// All of the state was given to the [`StateSink`].
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn state_read(&mut self, state: &Mac) -> Result<(), Self::Error>;
+
+    /// Ends the refresh and keeps what was read.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn end_refresh(&mut self) -> Result<(), Self::Error>;
+
+    /// The highest version among the states read, and the last one read, to be
+    /// the parent of the next. Nothing in an empty store.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn newest_state(&mut self) -> Result<Option<(Version, Mac)>, Self::Error>;
+}

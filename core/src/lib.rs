@@ -1,0 +1,42 @@
+//! The engine of tiroir: Kloset stores and `.ptar` archives, byte for byte as
+//! stock plakar writes and reads them, without an operating system.
+//!
+//! From the layer that a program uses to the one that it does not see:
+//!
+//! - [`snapshot`]: backup, restore, check and the walk of a snapshot;
+//! - [`repository`]: a store opened with its key: blobs in, blobs out;
+//! - [`ptar`], [`packfile`], [`state`], [`btree`]: the containers;
+//! - [`chunker`], [`compression`], [`crypto`], [`codec`]: the algorithms;
+//! - [`wire`]: the records, `parse` and `emit`, without IO;
+//! - [`store`], [`index`], [`spool`], [`importer`], [`exporter`], [`host`]:
+//!   what the engine is lent. It owns no file, socket, clock or thread.
+//!
+//! Nothing here allocates unless the feature `alloc` is on: memory is lent by
+//! the caller, and [`limits`] names every bound.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+pub mod error;
+pub mod exporter;
+pub mod host;
+pub mod importer;
+pub mod index;
+pub mod limits;
+pub mod mac;
+pub mod resource;
+pub mod spool;
+pub mod store;
+pub mod time;
+pub mod wire;
+pub mod chunker;
+pub mod compression;
+pub mod crypto;
+pub mod codec;

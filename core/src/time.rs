@@ -1,0 +1,37 @@
+//! [`Timestamp`]: a point in time, as the format keeps it.
+
+/// Nanoseconds in a second.
+const NANOS: i64 = 1_000_000_000;
+
+/// A point in time, without a zone.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Timestamp {
+    /// Seconds since 1970-01-01 00:00:00 UTC; negative before.
+    pub secs: i64,
+    /// Nanoseconds after `secs`, below 1 000 000 000.
+    pub nanos: u32,
+}
+
+impl Timestamp {
+    /// Go's zero time, 0001-01-01 00:00:00 UTC: "no time" in records.
+    pub const GO_ZERO: Self = Self { secs: -62_135_596_800, nanos: 0 };
+
+    /// From nanoseconds since 1970.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 10^9")]
+    pub fn from_unix_nanos(nanos: i64) -> Self {
+        Self { secs: nanos.div_euclid(NANOS), nanos: nanos.rem_euclid(NANOS) as u32 }
+    }
+
+    /// Nanoseconds since 1970, or the nearest that 64 bits hold.
+    #[must_use]
+    pub fn unix_nanos(self) -> i64 {
+        self.secs.saturating_mul(NANOS).saturating_add(i64::from(self.nanos))
+    }
+
+    /// Nanoseconds from `earlier` to `self`; 0 if the clock went back.
+    #[must_use]
+    pub fn nanos_since(self, earlier: Self) -> i64 {
+        self.unix_nanos().saturating_sub(earlier.unix_nanos()).max(0)
+    }
+}

@@ -1,0 +1,1 @@
+//! What the engine is lent on an operating system.
