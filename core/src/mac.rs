@@ -6,7 +6,7 @@ use core::fmt;
 
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize as _;
 
 /// Length of a [`Mac`], in bytes.
 pub const MAC_BYTES: usize = 32;
@@ -96,9 +96,8 @@ impl HashAlgorithm {
 }
 
 /// What MACs of a store are made with: the algorithm and its secret.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct MacKey {
-    #[zeroize(skip)]
     algorithm: HashAlgorithm,
     secret: [u8; 32],
 }
@@ -141,6 +140,12 @@ impl MacKey {
         let mut hasher = self.hasher();
         hasher.update(bytes);
         hasher.finish()
+    }
+}
+
+impl Drop for MacKey {
+    fn drop(&mut self) {
+        self.secret.zeroize();
     }
 }
 
