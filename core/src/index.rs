@@ -121,6 +121,20 @@ pub trait Index: StateSink {
     /// The host's.
     fn state_listed(&mut self, state: &Mac) -> Result<bool, Self::Error>;
 
+    /// A state that is listed, and neither read, noted, nor unreadable.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn next_unverified_state(&mut self) -> Result<Option<Mac>, Self::Error>;
+
+    /// A state cannot be read: it is passed over until the next refresh.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn state_unreadable(&mut self, state: &Mac) -> Result<(), Self::Error>;
+
     /// Notes the version and parent of a state that is not read yet.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! copied or allocated. Integers outside msgpack are little-endian.
 
 pub mod btree;
+pub mod config;
 pub mod dirpack;
 pub mod entry;
 pub mod envelope;
