@@ -40,3 +40,8 @@ pub mod chunker;
 pub mod compression;
 pub mod crypto;
 pub mod codec;
+pub mod entropy;
+pub mod order;
+pub mod sort;
+#[cfg(feature = "_test")]
+pub mod testing;
