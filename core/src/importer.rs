@@ -69,12 +69,7 @@ pub trait Importer {
     /// # Errors
     ///
     /// The connector's, of kind *not found* when the entry vanished.
-    fn stat(
-        &mut self,
-        path: &[u8],
-        hint: &[u8],
-        into: &mut Attributes,
-    ) -> Result<(), Self::Error>;
+    fn stat(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> Result<(), Self::Error>;
 
     /// Opens a regular file to be read from its start. One at a time.
     ///

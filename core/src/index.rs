@@ -42,8 +42,12 @@ pub trait StateSink {
     /// # Errors
     ///
     /// The host's.
-    fn coloured(&mut self, kind: ResourceKind, mac: &Mac, when: Timestamp)
-    -> Result<(), Self::Error>;
+    fn coloured(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        when: Timestamp,
+    ) -> Result<(), Self::Error>;
 
     /// The location of a blob in that packfile is no longer valid.
     ///

@@ -24,6 +24,13 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+pub mod btree;
+pub mod chunker;
+pub mod codec;
+pub mod compression;
+pub mod content;
+pub mod crypto;
+pub mod entropy;
 pub mod error;
 pub mod exporter;
 pub mod host;
@@ -31,17 +38,14 @@ pub mod importer;
 pub mod index;
 pub mod limits;
 pub mod mac;
+pub mod order;
+pub mod refresh;
+pub mod repository;
 pub mod resource;
+pub mod session;
+pub mod snapshot;
+pub mod sort;
 pub mod spool;
 pub mod store;
 pub mod time;
 pub mod wire;
-pub mod chunker;
-pub mod compression;
-pub mod crypto;
-pub mod codec;
-pub mod entropy;
-pub mod order;
-pub mod sort;
-#[cfg(feature = "_test")]
-pub mod testing;

@@ -77,7 +77,11 @@ impl<L: Lend> Repository<'_, L> {
                 let take = bytes.len().min(PARENT_BYTES - filled);
                 parent.0[filled..filled + take].copy_from_slice(&bytes[..take]);
                 filled += take;
-                Ok(if filled == PARENT_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                Ok(if filled == PARENT_BYTES {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
             })?;
             if filled < PARENT_BYTES {
                 return Err(Error::damaged(subject)(FormatError::Truncated));
@@ -141,7 +145,11 @@ impl<L: Lend> Repository<'_, L> {
             stream.push(bytes, index)?;
             Ok(ControlFlow::Continue(()))
         })?;
-        if stream.is_complete() { Ok(()) } else { Err(Error::damaged(subject)(FormatError::Truncated)) }
+        if stream.is_complete() {
+            Ok(())
+        } else {
+            Err(Error::damaged(subject)(FormatError::Truncated))
+        }
     }
 
     /// Decodes a state of `size` bytes, piece by piece, until told to stop.
@@ -161,7 +169,7 @@ impl<L: Lend> Repository<'_, L> {
         let end = size - TRAILER_BYTES as u64;
         let mut at = HEADER_BYTES as u64;
         let crate::repository::Memory { io, decode, .. } = &mut self.memory;
-        let mut decoder = Decoder::new(&self.codec, decode);
+        let mut decoder = Decoder::new(&self.codec, decode).map_err(&damaged)?;
         let index = &mut self.index;
         let mut stopped = false;
         let mut out = |bytes: &[u8]| {

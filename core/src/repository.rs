@@ -4,7 +4,7 @@
 use crate::btree::NodeSource;
 use crate::chunker::Parameters;
 use crate::codec::{Codec, CollectDecoder, DecodeScratch, EncodeScratch};
-use crate::crypto::{Suite, StoreKey};
+use crate::crypto::{StoreKey, Suite};
 use crate::error::{Error, FormatError, Subject};
 use crate::host::{Host, HostError, HostErrorKind};
 use crate::index::{Index, Location};
@@ -231,7 +231,8 @@ impl<'m, L: Lend> Repository<'m, L> {
         into: &mut [u8],
     ) -> Result<usize, Error<L::Error>> {
         let Memory { io, decode, .. } = &mut self.memory;
-        let mut decoder = CollectDecoder::new(&self.codec, decode, into);
+        let mut decoder = CollectDecoder::new(&self.codec, decode, into)
+            .map_err(Error::damaged(Subject::Config))?;
         let payload = HEADER_BYTES as u64;
         let (mut done, length) = (0, u64::from(at.length_bytes));
         while done < length {

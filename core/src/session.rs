@@ -10,7 +10,7 @@
 
 use crate::btree::NodeSink;
 use crate::codec::Encoder;
-use crate::error::Error;
+use crate::error::{Error, Subject};
 use crate::host::Host;
 use crate::index::{Index, Location};
 use crate::limits::PADDING_BYTES;
@@ -151,7 +151,8 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         };
         let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
         let encode = &mut repository.memory.encode;
-        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)?;
+        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
+            .map_err(Error::damaged(Subject::Config))?;
         content(&mut |bytes| encoder.write(bytes))?;
         let length = encoder.finish()?;
         open.payload_bytes += length;
@@ -275,11 +276,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
     }
 
     /// Writes an encoded unit that is no blob.
-    fn write_unit(
-        &mut self,
-        open: &mut OpenPackfile,
-        bytes: &[u8],
-    ) -> Result<(), Error<L::Error>> {
+    fn write_unit(&mut self, open: &mut OpenPackfile, bytes: &[u8]) -> Result<(), Error<L::Error>> {
         let repository = &mut *self.repository;
         let (store, host) = (&mut repository.store, &mut repository.host);
         let mut out = |bytes: &[u8]| {
@@ -288,9 +285,9 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         };
         let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
         let encode = &mut repository.memory.encode;
-        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)?;
-        encoder.write(bytes)?;
-        open.payload_bytes += encoder.finish()?;
+        let encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
+            .map_err(Error::damaged(Subject::Config))?;
+        open.payload_bytes += encoder.finish_with(bytes)?;
         Ok(())
     }
 
@@ -305,7 +302,8 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         };
         let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
         let encode = &mut repository.memory.encode;
-        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)?;
+        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
+            .map_err(Error::damaged(Subject::Config))?;
         let (mut at, mut count) = (open.first_entry_at, 0);
         let mut entry = [0; LOCATION_ENTRY_BYTES];
         while at < self.entries.len() {
@@ -380,7 +378,8 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         };
         let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
         let encode = &mut repository.memory.encode;
-        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)?;
+        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
+            .map_err(Error::damaged(Subject::Config))?;
         if let Some(parent) = parent {
             encoder.write(&parent.0)?;
         }

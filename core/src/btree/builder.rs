@@ -31,8 +31,7 @@ impl TreeKinds {
     pub const XATTRS: Self =
         Self { root: ResourceKind::XATTR_BTREE, node: ResourceKind::XATTR_NODE };
     /// Any other index.
-    pub const INDEX: Self =
-        Self { root: ResourceKind::BTREE_ROOT, node: ResourceKind::BTREE_NODE };
+    pub const INDEX: Self = Self { root: ResourceKind::BTREE_ROOT, node: ResourceKind::BTREE_NODE };
 }
 
 /// Keys in a full node, as in stock's.
@@ -261,10 +260,8 @@ impl<'m> TreeBuilder<'m> {
             let between = (count - 1, &keys[first_bytes..]);
             emit_node(between, (count, macs), (0, &[]), None, &mut writer);
         }
-        let node = writer.finish().map_err(Error::damaged(Subject::Blob(
-            self.kinds.node,
-            Mac::ZERO,
-        )))?;
+        let node =
+            writer.finish().map_err(Error::damaged(Subject::Blob(self.kinds.node, Mac::ZERO)))?;
         let mac = sink.put(self.kinds.node, node)?;
         let start = keys_at + skip_bytes;
         let head = if count == 0 { 0 } else { first_bytes - str_text_bytes(keys) };
@@ -278,8 +275,7 @@ impl<'m> TreeBuilder<'m> {
     /// What `sink` returns.
     pub fn finish<S: NodeSink>(mut self, sink: &mut S) -> Result<Mac, Error<S::Error>> {
         if self.levels.is_empty() {
-            let level =
-                Level { keys_at: self.level_bytes - MACS_BYTES, items: 0, next: None };
+            let level = Level { keys_at: self.level_bytes - MACS_BYTES, items: 0, next: None };
             let _ = self.levels.push(level);
         }
         let mut depth = 0;
@@ -294,9 +290,7 @@ impl<'m> TreeBuilder<'m> {
         let mut writer = Writer::new(&mut record);
         Root { node }.emit(&mut writer);
         let kind = self.kinds.root;
-        let record = writer
-            .finish()
-            .map_err(Error::damaged(Subject::Blob(kind, Mac::ZERO)))?;
+        let record = writer.finish().map_err(Error::damaged(Subject::Blob(kind, Mac::ZERO)))?;
         sink.put(kind, record)
     }
 }

@@ -68,12 +68,8 @@ impl<'b> Node<'b> {
     /// [`FormatError`] for what is no node, or one whose lists do not fit
     /// together.
     pub fn parse(bytes: &'b [u8]) -> Result<Self, FormatError> {
-        let mut node = Node {
-            keys: List::EMPTY,
-            pointers: List::EMPTY,
-            values: List::EMPTY,
-            next: None,
-        };
+        let mut node =
+            Node { keys: List::EMPTY, pointers: List::EMPTY, values: List::EMPTY, next: None };
         Reader::new(bytes).fields(|key, value| {
             match key {
                 b"keys" => node.keys = value.list()?,

@@ -245,7 +245,8 @@ impl<'b> Encryption<'b> {
             Kdf::Argon2id { time, memory_kib, threads } => {
                 w.key("argon2id");
                 w.map(5);
-                for (name, value) in [("SaltSize", salt_bytes), ("Time", time), ("Memory", memory_kib)]
+                for (name, value) in
+                    [("SaltSize", salt_bytes), ("Time", time), ("Memory", memory_kib)]
                 {
                     w.key(name);
                     w.u32(value);
@@ -336,16 +337,18 @@ fn parse_kdf<'b>(reader: &mut Reader<'b>) -> Result<(Kdf, &'b [u8]), FormatError
         Ok(true)
     })?;
     let kdf = match name {
-        b"ARGON2ID" => Kdf::Argon2id {
-            time: found.time,
-            memory_kib: found.memory,
-            threads: found.threads,
-        },
+        b"ARGON2ID" => {
+            Kdf::Argon2id { time: found.time, memory_kib: found.memory, threads: found.threads }
+        }
         b"SCRYPT" => Kdf::Scrypt { n: found.n, r: found.r, p: found.p },
         b"PBKDF2" if found.is_sha256 => Kdf::Pbkdf2 { iterations: found.iterations },
         _ => return Err(FormatError::Unsupported("key derivation")),
     };
-    if found.key_bytes == 32 { Ok((kdf, salt)) } else { Err(FormatError::Unsupported("key length")) }
+    if found.key_bytes == 32 {
+        Ok((kdf, salt))
+    } else {
+        Err(FormatError::Unsupported("key length"))
+    }
 }
 
 impl KdfFields {

@@ -43,9 +43,7 @@ impl<'b> Writer<'b> {
     /// [`FormatError::Scratch`] when the slice is too small.
     pub fn finish(self) -> Result<&'b [u8], FormatError> {
         let lent_bytes = self.into.len();
-        self.into
-            .get(..self.len)
-            .ok_or(FormatError::Scratch { needed_bytes: self.len, lent_bytes })
+        self.into.get(..self.len).ok_or(FormatError::Scratch { needed_bytes: self.len, lent_bytes })
     }
 
     fn tagged<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
@@ -362,7 +360,9 @@ impl<'b> Reader<'b> {
     /// [`FormatError`] if something else stands there.
     pub fn i64(&mut self) -> Result<i64, FormatError> {
         match self.value()? {
-            Value::Unsigned(value) => i64::try_from(value).map_err(|_| FormatError::Field("number")),
+            Value::Unsigned(value) => {
+                i64::try_from(value).map_err(|_| FormatError::Field("number"))
+            }
             Value::Signed(value) => Ok(value),
             Value::Nil => Ok(0),
             _ => Err(FormatError::Field("number")),
@@ -550,7 +550,10 @@ mod tests {
         assert_eq!(written(|w| w.map(17)), [0xde, 0, 17]);
         assert_eq!(written(|w| w.bin(&[1])), [0xc4, 1, 1]);
         let time = Timestamp { secs: 1_700_000_000, nanos: 123_456_789 };
-        assert_eq!(written(|w| w.time(time)), [0xd7, 0xff, 0x1d, 0x6f, 0x34, 0x54, 0x65, 0x53, 0xf1, 0]);
+        assert_eq!(
+            written(|w| w.time(time)),
+            [0xd7, 0xff, 0x1d, 0x6f, 0x34, 0x54, 0x65, 0x53, 0xf1, 0]
+        );
         assert_eq!(written(|w| w.time(Timestamp::default())), [0xd6, 0xff, 0, 0, 0, 0]);
         assert_eq!(written(|w| w.time(Timestamp::GO_ZERO))[..3], [0xc7, 12, 0xff]);
     }
@@ -560,10 +563,7 @@ mod tests {
         let mut space = [0; 4];
         let mut writer = Writer::new(&mut space);
         writer.str(b"hello");
-        assert_eq!(
-            writer.finish(),
-            Err(FormatError::Scratch { needed_bytes: 6, lent_bytes: 4 })
-        );
+        assert_eq!(writer.finish(), Err(FormatError::Scratch { needed_bytes: 6, lent_bytes: 4 }));
     }
 
     #[test]

@@ -79,9 +79,7 @@ pub struct ObjectHead<'b> {
 impl ObjectHead<'_> {
     /// Writes what stands before the chunk records.
     pub fn emit_start(&self, w: &mut Writer<'_>) {
-        w.map(
-            4 + usize::from(!self.content_type.is_empty()) + usize::from(self.entropy != 0.0),
-        );
+        w.map(4 + usize::from(!self.content_type.is_empty()) + usize::from(self.entropy != 0.0));
         w.key("version");
         w.u32(Version::V1_0_0.0);
         w.key("contentMAC");

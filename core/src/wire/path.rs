@@ -1,7 +1,5 @@
 //! Paths of a snapshot: absolute, clean, separated by `/`, of whatever bytes.
 
-use core::cmp::Ordering;
-
 use crate::error::FormatError;
 
 /// Whether `name` may be one component of a path.
@@ -54,14 +52,6 @@ pub fn is_within(path: &[u8], directory: &[u8]) -> bool {
         || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-/// Order of the VFS tree: by the number of slashes, then bytewise. Section
-/// 11.4 of the format.
-#[must_use]
-pub fn order(a: &[u8], b: &[u8]) -> Ordering {
-    let depth = |path: &[u8]| path.iter().filter(|byte| **byte == b'/').count();
-    depth(a).cmp(&depth(b)).then_with(|| a.cmp(b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,12 +86,5 @@ mod tests {
     fn within() {
         assert!(is_within(b"/a/b", b"/a") && is_within(b"/a", b"/a") && is_within(b"/a", b"/"));
         assert!(!is_within(b"/ab", b"/a"));
-    }
-
-    #[test]
-    fn tree_order() {
-        assert_eq!(order(b"/", b"/a"), Ordering::Less);
-        assert_eq!(order(b"/b", b"/a/x"), Ordering::Less);
-        assert_eq!(order(b"/a.b/x", b"/a/x"), Ordering::Less);
     }
 }

@@ -1,0 +1,1 @@
+//! Everything that a snapshot needs, read and compared.
