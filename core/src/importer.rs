@@ -85,6 +85,16 @@ pub trait Importer {
     /// The connector's.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error>;
 
+    /// Whether the open file has changed since [`open`](Self::open): its length
+    /// or its time. A source that cannot tell says no.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn changed(&mut self) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
+
     /// Closes the open file, if there is one.
     fn close(&mut self);
 

@@ -37,6 +37,7 @@ pub mod host;
 pub mod importer;
 pub mod index;
 pub mod limits;
+pub mod lock;
 pub mod mac;
 pub mod order;
 pub mod refresh;

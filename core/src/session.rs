@@ -14,11 +14,13 @@ use crate::error::{Error, Subject};
 use crate::host::Host;
 use crate::index::{Index, Location};
 use crate::limits::PADDING_BYTES;
+use crate::lock::SharedLock;
 use crate::mac::{Mac, MacHasher};
 use crate::repository::{Lend, Repository};
 use crate::resource::{ResourceKind, Version};
 use crate::spool::Spool;
 use crate::store::{Layout, Store, StoreResource, UploadId};
+use crate::time::Timestamp;
 use crate::wire::envelope::{self, HEADER_BYTES};
 use crate::wire::packfile::{BlobRecord, Footer};
 use crate::wire::state::{self, ENTRY_BYTES_MAX, ENTRY_HEAD_BYTES, LOCATION_BYTES, StateEntry};
@@ -29,6 +31,9 @@ const LOCATION_ENTRY_BYTES: usize = ENTRY_HEAD_BYTES + LOCATION_BYTES;
 /// Bytes after which a packfile is closed even if the store sets no bound,
 /// unless it must be the only one: lengths in it have to stay below 2^63.
 const PACKFILE_BYTES_MAX: u64 = 1 << 62;
+
+/// Seconds after which a long session writes a state, as stock does.
+const CHECKPOINT_SECS: i64 = 60 * 60;
 
 /// A packfile being written.
 #[derive(Debug)]
@@ -67,6 +72,9 @@ pub struct Session<'r, 'm, L: Lend> {
     entries: <L::Host as Host>::Spool,
     open: Option<OpenPackfile>,
     written: Written,
+    lock: Option<SharedLock>,
+    /// When the last state was written, or the session begun.
+    committed_at: Timestamp,
 }
 
 impl<L: Lend> core::fmt::Debug for Session<'_, '_, L> {
@@ -87,7 +95,52 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         state_name: Mac,
     ) -> Result<Self, Error<L::Error>> {
         let entries = repository.host.spool()?;
-        Ok(Self { repository, state_name, entries, open: None, written: Written::default() })
+        let committed_at = repository.host.now();
+        Ok(Self {
+            repository,
+            state_name,
+            entries,
+            open: None,
+            written: Written::default(),
+            lock: None,
+            committed_at,
+        })
+    }
+
+    /// Keeps a lock alive for as long as the session lasts.
+    pub fn hold(&mut self, lock: Option<SharedLock>) {
+        self.lock = lock;
+    }
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    pub fn release(&mut self) -> Result<(), Error<L::Error>> {
+        match self.lock.take() {
+            Some(lock) => Ok(lock.release(self.repository)?),
+            None => Ok(()),
+        }
+    }
+
+    /// To be called often: refreshes the lock, and after an hour makes durable
+    /// what there is, so that the next run need not begin anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`] when the work is to stop; [`Error::Locked`], and
+    /// the host's.
+    pub fn keep_alive(&mut self) -> Result<(), Error<L::Error>> {
+        if self.repository.host.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if let Some(lock) = &mut self.lock {
+            lock.refresh(self.repository)?;
+        }
+        let is_single = self.repository.store.layout() == Layout::SingleFile;
+        let age = self.repository.host.now().secs - self.committed_at.secs;
+        if !is_single && age >= CHECKPOINT_SECS { self.commit() } else { Ok(()) }
     }
 
     /// What was written so far.
@@ -356,6 +409,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         self.write_state(version, parent)?;
         self.entries.truncate(0)?;
         self.repository.host.fill_random(&mut self.state_name.0)?;
+        self.committed_at = self.repository.host.now();
         Ok(())
     }
 
@@ -407,6 +461,8 @@ impl<L: Lend> Drop for Session<'_, '_, L> {
         if let Some(open) = self.open.take() {
             self.repository.store.abort(open.upload);
         }
+        // Best effort: a lock that stays is stale ten minutes later.
+        let _ = self.release();
     }
 }
 
