@@ -1,9 +1,9 @@
 //! Shannon entropy of chunks and objects, bit for bit as stock computes it.
 //!
 //! Section 11.8 of the format. Object records hold the entropies and are named
-//! by their MAC, so one bit of difference is another object. What counts is
-//! the order of the operations, and that none of them is fused; stock is Go on
-//! amd64, whose logarithm differs from that of C in the last bits.
+//! by their MAC, so one bit of difference makes another object. What counts is
+//! the order of the operations, and that none of them is fused. Stock is Go on
+//! amd64, whose binary logarithm is not that of C.
 
 /// Tables that are counted in by turns: a byte that repeats need not wait for
 /// its own count.
@@ -114,8 +114,9 @@ fn log2(x: f64) -> f64 {
 
 /// Go's `math.Log` as it is on amd64, of a number from 0.5 to 1.
 ///
-/// The method is that of FreeBSD's `e_log.c`, but its operations are in
-/// another order there, and a bit of the result can differ.
+/// The method is that of FreeBSD's `e_log.c`, and so of `libm` today. It is
+/// written out because its last bit is a part of the format, and no promise of
+/// a library of mathematics.
 fn ln_of_half(x: f64) -> f64 {
     const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
     const LN2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);

@@ -132,7 +132,8 @@ impl<'m, S: Spool, C: Fn(&[u8], &[u8]) -> Ordering> Sorter<'m, S, C> {
     }
 
     /// Sorts, and returns what reads the result. Of the records that do not
-    /// fit in the arena most of the work is done here.
+    /// fit in the arena most of the work is done here. The result can be read
+    /// once; finishing again without a record in between gives nothing.
     ///
     /// # Errors
     ///

@@ -99,7 +99,7 @@ fn is_legacy(algorithm_name: &[u8]) -> Result<bool, FormatError> {
     }
 }
 
-/// Finds the cuts of one stream after the other. About 100 bytes.
+/// Finds the cuts of one stream after the other. Below 100 bytes.
 ///
 /// The bytes stay with the caller, who collects them until a cut is known:
 ///
