@@ -27,6 +27,9 @@ use crate::wire::object::{
 /// them after the largest chunk.
 pub const READ_BYTES: usize = 256 * 1024;
 
+/// Content type of bytes that nobody knows.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stored {
@@ -59,6 +62,8 @@ pub struct ContentWriter<'m, P: Spool> {
     /// Chunk records of the current object, in msgpack.
     records: P,
     histogram: Histogram,
+    /// Content type of what was stored last.
+    content_type: &'static str,
 }
 
 impl<P: Spool> core::fmt::Debug for ContentWriter<'_, P> {
@@ -99,12 +104,19 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
             });
         }
         let chunker = Chunker::new(&repository.facts.chunking);
-        Ok(Self { slot, chunker, records, histogram: Histogram::new() })
+        let histogram = Histogram::new();
+        Ok(Self { slot, chunker, records, histogram, content_type: UNKNOWN_TYPE })
     }
 
     /// The slot, for other work between two contents.
     pub fn slot(&mut self) -> &mut [u8] {
         self.slot
+    }
+
+    /// Content type of what was stored last.
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        self.content_type
     }
 
     /// Stores what `read` gives: it fills a slice from its start and returns
@@ -127,7 +139,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         let mut draft = Draft {
             hasher: None,
             mean: WeightedMean::default(),
-            content_type: "application/octet-stream",
+            content_type: UNKNOWN_TYPE,
             stored: Stored::default(),
         };
         let (mut filled, mut at_end) = (0, false);
@@ -208,6 +220,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         P: Spool<Error = L::Error>,
     {
         let mut stored = draft.stored;
+        self.content_type = draft.content_type;
         let empty = session.repository.mac_key.hasher();
         let head = ObjectHead {
             content_mac: draft.hasher.unwrap_or(empty).finish(),

@@ -7,6 +7,7 @@
 
 pub mod backup;
 pub mod check;
+mod previous;
 pub mod restore;
 pub mod walk;
 
