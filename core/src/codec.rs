@@ -874,3 +874,6 @@ impl Target for Collecting<'_> {
         FormatError::Scratch { needed_bytes: collect_scratch_bytes(block), lent_bytes }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -423,3 +423,43 @@ impl FrameReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// XXH32 of less than four bytes, with seed 0.
+    fn xxh32(bytes: &[u8]) -> u32 {
+        assert!(bytes.len() < 4);
+        let mut hash = 374_761_393_u32.wrapping_add(u32::try_from(bytes.len()).unwrap());
+        for &byte in bytes {
+            hash = hash.wrapping_add(u32::from(byte).wrapping_mul(374_761_393));
+            hash = hash.rotate_left(11).wrapping_mul(2_654_435_761);
+        }
+        hash = (hash ^ hash >> 15).wrapping_mul(2_246_822_519);
+        hash = (hash ^ hash >> 13).wrapping_mul(3_266_489_917);
+        hash ^ hash >> 16
+    }
+
+    #[test]
+    fn checks_of_headers() {
+        // That of stock's header, and the hash of nothing.
+        assert_eq!(xxh32(&[0x64, 0x70]).to_le_bytes()[1], 0xb9);
+        assert_eq!(xxh32(&[]), 0x02cc_5d05);
+        for block in BlockSize::ALL {
+            let header = block.header();
+            assert_eq!(header[6], xxh32(&header[4..6]).to_le_bytes()[1]);
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for block in BlockSize::ALL {
+            assert_eq!(BlockSize::from_descriptor(block.descriptor()), Some(block));
+            assert_eq!(BlockSize::holding(block.bytes()), block);
+        }
+        assert_eq!(BlockSize::holding(0), BlockSize::Kib64);
+        assert_eq!(BlockSize::holding(65_537), BlockSize::Kib256);
+        assert_eq!(BlockSize::holding(usize::MAX), BlockSize::Mib4);
+    }
+}
