@@ -10,7 +10,8 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes {
     /// Length of the content in bytes; 0 for what is not a regular file,
-    /// except where the source says otherwise (directories of Unix).
+    /// except where the source says otherwise (directories of Unix). -1 if only
+    /// reading it will tell, as of a pipe.
     pub size: i64,
     /// Go's `FileMode`, see [`crate::wire::mode`].
     pub mode: u32,
@@ -89,6 +90,18 @@ pub trait Importer {
     ///
     /// The connector's.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error>;
+
+    /// Whether the open file is not, or no longer, the one that
+    /// [`stat`](Self::stat) told of, as far as can be told: asked after its end
+    /// was read, before it is closed. What was read may then be a mixture of
+    /// old and new. A connector that cannot tell says no.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn changed(&mut self) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
 
     /// Closes the open file, if there is one.
     fn close(&mut self);
