@@ -1,1 +1,36 @@
-//! What the engine is lent on an operating system.
+//! What tiroir's engine is lent on an operating system.
+//!
+//! - [`env`](mod@env): [`SystemHost`](env::SystemHost), the clock, entropy and
+//!   spools of a program; [`content_type`] guesses what a file is;
+//! - [`spool`]: temporary storage in a file without a name;
+//! - [`index`]: which blob lies where, in a database on disk;
+//! - [`link_table`]: which file of a restore has which further names;
+//! - [`fs`]: importer, exporter and store of local file systems;
+//! - [`stdio`]: importer of what comes through a pipe;
+//! - [`ptar`]: a store in one file;
+//! - [`error`]: the one error of all of these;
+//! - `contract`: the suite that every store connector passes, for tests.
+//!
+//! Memory is bounded everywhere, and the comment of each type says by what.
+//! Nothing here knows of snapshots, keys or codecs: connectors move bytes, and
+//! what they mean is the engine's business.
+
+#![warn(missing_docs)]
+
+pub mod content_type;
+#[cfg(any(test, feature = "_test"))]
+pub mod contract;
+mod durable;
+pub mod env;
+pub mod error;
+pub mod fs;
+pub mod index;
+
+pub mod link_table;
+pub mod ptar;
+pub mod spool;
+pub mod stdio;
+
+#[cfg(test)]
+mod testing;
+mod warn;

@@ -1,0 +1,188 @@
+//! [`store_contract`]: what every store connector must do, as code.
+//!
+//! The documentation of [`Store`] in words of its own; connectors of other
+//! packages may call it too.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+
+use tiroir_core::host::{HostError, HostErrorKind};
+use tiroir_core::mac::Mac;
+use tiroir_core::store::{Layout, Store, StoreResource};
+
+/// All kinds of resources.
+const RESOURCES: [StoreResource; 3] =
+    [StoreResource::Packfile, StoreResource::State, StoreResource::Lock];
+
+/// Checks that stores which `make` returns keep the contract. Each must be new:
+/// nothing may exist where it lies.
+///
+/// # Panics
+///
+/// Where they do not.
+pub fn store_contract<S>(mut make: impl FnMut() -> S)
+where
+    S: Store<Error: HostError + Debug>,
+{
+    nothing_before_create(&mut make());
+    config_comes_back(&mut make());
+    resources_come_back(&mut make());
+    uploads_are_apart(&mut make());
+    names_are_replaced(&mut make());
+    ranges_end_at_the_end(&mut make());
+    listing_stops_when_told(&mut make());
+    deleting_twice_succeeds(&mut make());
+}
+
+fn created<S: Store<Error: Debug>>(store: &mut S) -> &mut S {
+    assert_eq!(store.layout(), Layout::Directory, "this contract is for stores of many files");
+    store.create(b"config").unwrap();
+    store
+}
+
+fn put<S: Store<Error: Debug>>(store: &mut S, resource: StoreResource, name: Mac, bytes: &[u8]) {
+    let upload = store.begin(resource).unwrap();
+    store.write(upload, bytes).unwrap();
+    store.commit(upload, &name).unwrap();
+}
+
+fn whole<S: Store<Error: Debug>>(store: &mut S, resource: StoreResource, name: Mac) -> Vec<u8> {
+    let size = store.size(resource, &name).unwrap().unwrap();
+    let mut bytes = vec![0; usize::try_from(size).unwrap()];
+    assert_eq!(store.get(resource, &name, 0, &mut bytes).unwrap(), bytes.len());
+    bytes
+}
+
+fn names<S: Store<Error: Debug>>(store: &mut S, resource: StoreResource) -> BTreeSet<Mac> {
+    let mut names = BTreeSet::new();
+    store
+        .list(resource, &mut |name| {
+            assert!(names.insert(name), "listed twice");
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    names
+}
+
+fn nothing_before_create<S: Store<Error: HostError + Debug>>(store: &mut S) {
+    let error = store.read_config(&mut [0; 100]).unwrap_err();
+    assert_eq!(error.kind(), HostErrorKind::NotFound);
+}
+
+fn config_comes_back<S: Store<Error: HostError + Debug>>(store: &mut S) {
+    let config: Vec<u8> = (0..=255).cycle().take(700).collect();
+    store.create(&config).unwrap();
+    let mut into = [0; 1000];
+    assert_eq!(store.read_config(&mut into).unwrap(), 700);
+    assert_eq!(into[..700], config);
+    assert!(store.read_config(&mut into[..699]).unwrap() > 699);
+    let error = store.create(b"again").unwrap_err();
+    assert_eq!(error.kind(), HostErrorKind::AlreadyExists);
+    assert_eq!(store.read_config(&mut into).unwrap(), 700);
+}
+
+fn resources_come_back<S: Store<Error: HostError + Debug>>(store: &mut S) {
+    let store = created(store);
+    for (index, resource) in RESOURCES.into_iter().enumerate() {
+        assert!(names(store, resource).is_empty());
+        let content: Vec<u8> = (0..=250).cycle().take(5000 * index + 17).collect();
+        let name = Mac([0x42; 32]);
+        let upload = store.begin(resource).unwrap();
+        for piece in content.chunks(77) {
+            store.write(upload, piece).unwrap();
+        }
+        assert!(names(store, resource).is_empty(), "there before it is committed");
+        assert_eq!(store.size(resource, &name).unwrap(), None);
+        let error = store.get(resource, &name, 0, &mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), HostErrorKind::NotFound);
+        store.commit(upload, &name).unwrap();
+        assert_eq!(whole(store, resource, name), content);
+        assert_eq!(names(store, resource), BTreeSet::from([name]));
+    }
+}
+
+fn uploads_are_apart<S: Store<Error: HostError + Debug>>(store: &mut S) {
+    let store = created(store);
+    let uploads = [0u8, 1, 2, 3].map(|_| store.begin(StoreResource::Packfile).unwrap());
+    for round in 0..100 {
+        for (upload, fill) in uploads.into_iter().zip(1u8..) {
+            store.write(upload, &[fill; 300][..round]).unwrap();
+        }
+    }
+    store.abort(uploads[1]);
+    for (upload, fill) in uploads.into_iter().zip(1u8..) {
+        if upload != uploads[1] {
+            store.commit(upload, &Mac([fill; 32])).unwrap();
+        }
+    }
+    let expected = BTreeSet::from([Mac([1; 32]), Mac([3; 32]), Mac([4; 32])]);
+    assert_eq!(names(store, StoreResource::Packfile), expected);
+    for name in expected {
+        assert_eq!(whole(store, StoreResource::Packfile, name), vec![name.0[0]; 4950]);
+    }
+    assert!(store.write(uploads[1], b"late").is_err());
+    assert!(store.commit(uploads[1], &Mac::ZERO).is_err());
+}
+
+fn names_are_replaced<S: Store<Error: HostError + Debug>>(store: &mut S) {
+    let store = created(store);
+    for resource in RESOURCES {
+        let name = Mac([9; 32]);
+        put(store, resource, name, b"first, and longer");
+        assert_eq!(whole(store, resource, name), b"first, and longer");
+        put(store, resource, name, b"second");
+        assert_eq!(whole(store, resource, name), b"second");
+    }
+}
+
+fn ranges_end_at_the_end<S: Store<Error: HostError + Debug>>(store: &mut S) {
+    let store = created(store);
+    let name = Mac([7; 32]);
+    put(store, StoreResource::Packfile, name, b"0123456789");
+    let mut into = [0; 6];
+    for (offset_bytes, wanted) in [
+        (0, &b"012345"[..]),
+        (4, b"456789"),
+        (7, b"789"),
+        (10, b""),
+        (11, b""),
+        (1 << 40, b""),
+        (u64::MAX, b""),
+    ] {
+        let count = store.get(StoreResource::Packfile, &name, offset_bytes, &mut into).unwrap();
+        assert_eq!(&into[..count], wanted);
+    }
+    assert_eq!(store.get(StoreResource::Packfile, &name, 3, &mut []).unwrap(), 0);
+}
+
+fn listing_stops_when_told<S: Store<Error: HostError + Debug>>(store: &mut S) {
+    let store = created(store);
+    for first in 0..20 {
+        put(store, StoreResource::State, Mac([first; 32]), b"state");
+    }
+    assert_eq!(names(store, StoreResource::State).len(), 20);
+    let mut count = 0;
+    store
+        .list(StoreResource::State, &mut |_| {
+            count += 1;
+            if count == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+    assert_eq!(count, 3);
+}
+
+fn deleting_twice_succeeds<S: Store<Error: HostError + Debug>>(store: &mut S) {
+    let store = created(store);
+    for resource in RESOURCES {
+        let name = Mac([5; 32]);
+        put(store, resource, name, b"content");
+        assert_eq!(whole(store, resource, name), b"content");
+        store.delete(resource, &name).unwrap();
+        store.delete(resource, &name).unwrap();
+        assert_eq!(store.size(resource, &name).unwrap(), None);
+        assert!(names(store, resource).is_empty());
+        let error = store.get(resource, &name, 0, &mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), HostErrorKind::NotFound);
+    }
+}

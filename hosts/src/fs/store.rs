@@ -1,0 +1,590 @@
+//! [`FsStore`]: a store in a directory, laid out as stock does.
+//!
+//! Section 14.1 of the format: `CONFIG`, `packfiles/XX/<64 digits>`,
+//! `states/XX/<64 digits>` and `locks/<64 digits>`. A resource is written to
+//! `tmp.<random>` beside them and gets its name when it is whole and synced;
+//! then its directory is synced. Stock does not look at `tmp.` names, and
+//! neither do we: those of a process that was killed stay until
+//! [`FsStore::remove_abandoned`] is called, because those of one that is alive,
+//! perhaps on another machine, look the same.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Mode, OFlags};
+use tiroir_core::host::HostErrorKind;
+use tiroir_core::mac::Mac;
+use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
+
+use crate::durable::{parent_of, sync_directory};
+use crate::env::random_suffix;
+use crate::error::{Context as _, HostsError, Result};
+use crate::spool::create_named;
+use crate::warn::Warnings;
+
+/// Bytes that an upload gathers before it writes, unless told otherwise.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// Packfiles and states that are kept open to be read.
+const OPEN_FILES_MAX: usize = 8;
+
+/// How temporary names start, here as in stock.
+const TEMPORARY: &str = "tmp.";
+
+/// A resource being written.
+#[derive(Debug)]
+struct Upload {
+    id: UploadId,
+    resource: StoreResource,
+    file: File,
+    path: PathBuf,
+    /// What waits to be written.
+    buffer: Vec<u8>,
+}
+
+/// A resource being read.
+#[derive(Debug)]
+struct Open {
+    resource: StoreResource,
+    name: Mac,
+    file: File,
+}
+
+/// Store in a directory of a local file system.
+///
+/// Durable means: the file is synced, renamed, and its directory is synced.
+/// Takes 256 KiB for each upload under way and eight file descriptors.
+#[derive(Debug)]
+pub struct FsStore {
+    root: PathBuf,
+    uploads: Vec<Upload>,
+    next_upload: u32,
+    /// The one used last comes last.
+    open: Vec<Open>,
+    write_bytes: usize,
+    warnings: Warnings,
+    /// Directories of this file system cannot be synced, and that was said.
+    warned_of_sync: bool,
+}
+
+impl FsStore {
+    /// The store in the directory `root`, which is not touched yet. A relative
+    /// path is one from the current directory at each call.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            uploads: Vec::new(),
+            next_upload: 0,
+            open: Vec::new(),
+            write_bytes: WRITE_BYTES,
+            warnings: Warnings::default(),
+            warned_of_sync: false,
+        }
+    }
+
+    /// With another size of what each upload gathers before it writes.
+    #[must_use]
+    pub fn with_write_buffer(mut self, bytes: usize) -> Self {
+        self.write_bytes = bytes.max(1);
+        self
+    }
+
+    /// With a receiver of warnings.
+    #[must_use]
+    pub fn with_warnings(mut self, receiver: impl FnMut(&str) + Send + 'static) -> Self {
+        self.warnings = Warnings::new(receiver);
+        self
+    }
+
+    /// Where the store lies.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes temporary files that nobody wrote to for `idle`, and returns how
+    /// many. Call it while holding the exclusive lock of the store.
+    ///
+    /// # Errors
+    ///
+    /// Of the system; some may be removed by then.
+    pub fn remove_abandoned(&mut self, idle: Duration) -> Result<u32> {
+        let now = SystemTime::now();
+        let mut removed = 0;
+        for directory in [self.root.clone(), self.root.join("packfiles"), self.root.join("states")]
+        {
+            for entry in fs::read_dir(&directory).at("list", &directory)? {
+                let entry = entry.at("list", &directory)?;
+                if !entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes()) {
+                    continue;
+                }
+                let path = entry.path();
+                let data = entry.metadata().at("inspect", &path)?;
+                let age = data.modified().ok().and_then(|then| now.duration_since(then).ok());
+                let ours = self.uploads.iter().any(|upload| upload.path == path);
+                if data.is_file() && !ours && age.is_some_and(|age| age >= idle) {
+                    fs::remove_file(&path).at("remove", &path)?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Directory that holds a resource under its name.
+    fn directory_of(&self, resource: StoreResource, name: &Mac) -> PathBuf {
+        match resource {
+            StoreResource::Packfile => self.root.join("packfiles").join(format!("{name:.1}")),
+            StoreResource::State => self.root.join("states").join(format!("{name:.1}")),
+            StoreResource::Lock => self.root.join("locks"),
+        }
+    }
+
+    fn path_of(&self, resource: StoreResource, name: &Mac) -> PathBuf {
+        self.directory_of(resource, name).join(name.to_string())
+    }
+
+    /// Directory in which a resource is written, on the same file system.
+    fn temporary_directory(&self, resource: StoreResource) -> PathBuf {
+        match resource {
+            StoreResource::Packfile => self.root.join("packfiles"),
+            StoreResource::State => self.root.join("states"),
+            StoreResource::Lock => self.root.clone(),
+        }
+    }
+
+    fn sync(&mut self, directory: &Path) -> Result<()> {
+        let synced = sync_directory(directory).at("sync", directory)?;
+        if !synced && !self.warned_of_sync {
+            self.warned_of_sync = true;
+            self.warnings.warn(&format!(
+                "the file system of {} cannot sync directories: \
+                 what was just written may be lost if power fails",
+                self.root.display()
+            ));
+        }
+        Ok(())
+    }
+
+    fn upload(&mut self, id: UploadId) -> Result<&mut Upload> {
+        let index = self.uploads.iter().position(|upload| upload.id == id);
+        match index {
+            Some(index) => Ok(&mut self.uploads[index]),
+            None => Err(unknown_upload(&self.root)),
+        }
+    }
+
+    fn take_upload(&mut self, id: UploadId) -> Result<Upload> {
+        match self.uploads.iter().position(|upload| upload.id == id) {
+            Some(index) => Ok(self.uploads.swap_remove(index)),
+            None => Err(unknown_upload(&self.root)),
+        }
+    }
+
+    /// Gives a written file its name.
+    fn publish(&mut self, from: &Path, resource: StoreResource, name: &Mac) -> Result<()> {
+        let directory = self.directory_of(resource, name);
+        let path = directory.join(name.to_string());
+        match fs::rename(from, &path) {
+            // Someone tidied up empty directories.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.exists() => {
+                make_directory(&directory)?;
+                self.sync(parent_of(&directory))?;
+                fs::rename(from, &path).at("give its name to", &path)?;
+            }
+            other => other.at("give its name to", &path)?,
+        }
+        self.forget(resource, name);
+        self.sync(&directory)
+    }
+
+    /// Closes a resource that is no longer what it was.
+    fn forget(&mut self, resource: StoreResource, name: &Mac) {
+        self.open.retain(|open| open.resource != resource || open.name != *name);
+    }
+
+    /// Opens a resource, or finds it open. Locks change under their names and
+    /// are opened each time.
+    fn open(&mut self, resource: StoreResource, name: &Mac) -> Result<&File> {
+        let held = self.open.iter().position(|o| o.resource == resource && o.name == *name);
+        let open = match held {
+            Some(index) if resource != StoreResource::Lock => self.open.remove(index),
+            _ => {
+                self.forget(resource, name);
+                let file = open_regular(&self.path_of(resource, name))?;
+                if self.open.len() == OPEN_FILES_MAX {
+                    self.open.remove(0);
+                }
+                Open { resource, name: *name, file }
+            }
+        };
+        self.open.push(open);
+        Ok(&self.open[self.open.len() - 1].file)
+    }
+
+    /// Refuses to create a store where something is.
+    fn make_root(&self) -> Result<()> {
+        match fs::read_dir(&self.root) {
+            Ok(mut entries) => match entries.next() {
+                None => Ok(()),
+                Some(_) => Err(HostsError::rule(
+                    HostErrorKind::AlreadyExists,
+                    "create a store in",
+                    self.root.as_os_str().as_bytes(),
+                    "the directory is not empty",
+                )),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.root)
+                .at("make directory", &self.root),
+            Err(error) => Err(error).at("create a store in", &self.root),
+        }
+    }
+
+    /// Writes CONFIG, the last thing to appear in a new store.
+    fn write_config(&mut self, bytes: &[u8]) -> Result<()> {
+        let temporary = self.root.join(format!("{TEMPORARY}{}", random_suffix()?));
+        let path = self.root.join("CONFIG");
+        let mut file = create_named(&temporary)?;
+        let written = file
+            .write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&temporary, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written.at("write", &path)
+    }
+
+    /// Calls `each` with the names in one directory, and tells whether to go on.
+    fn list_directory(
+        directory: &Path,
+        starting_with: Option<u8>,
+        each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let entries = match fs::read_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(ControlFlow::Continue(()));
+            }
+            other => other.at("list", directory)?,
+        };
+        for entry in entries {
+            let entry = entry.at("list", directory)?;
+            let Some(name) = Mac::from_hex(entry.file_name().as_bytes()) else { continue };
+            if starting_with.is_some_and(|first| first != name.0[0]) {
+                continue;
+            }
+            match entry.file_type() {
+                Ok(kind) if !kind.is_file() => continue,
+                // It went away, or cannot be told: reading it will tell.
+                Ok(_) | Err(_) => {}
+            }
+            if each(name).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl Store for FsStore {
+    type Error = HostsError;
+
+    fn layout(&self) -> Layout {
+        Layout::Directory
+    }
+
+    fn read_config(&mut self, into: &mut [u8]) -> Result<usize> {
+        let path = self.root.join("CONFIG");
+        let file = open_regular(&path)?;
+        let filled = read_full(&file, 0, into).at("read", &path)?;
+        let length = file.metadata().at("inspect", &path)?.len();
+        Ok(filled.max(usize::try_from(length).unwrap_or(usize::MAX)))
+    }
+
+    fn create(&mut self, bytes: &[u8]) -> Result<()> {
+        self.make_root()?;
+        let root = self.root.clone();
+        for name in ["packfiles", "states"] {
+            let directory = root.join(name);
+            // Whoever makes the first one has the store: two may try at once.
+            make_directory(&directory)?;
+            for first in 0..=u8::MAX {
+                make_directory(&directory.join(format!("{first:02x}")))?;
+            }
+            self.sync(&directory)?;
+        }
+        make_directory(&root.join("locks"))?;
+        self.write_config(bytes)?;
+        self.sync(&root)?;
+        self.sync(parent_of(&root))
+    }
+
+    fn begin(&mut self, resource: StoreResource) -> Result<UploadId> {
+        let directory = self.temporary_directory(resource);
+        let path = directory.join(format!("{TEMPORARY}{}", random_suffix()?));
+        let file = create_named(&path)?;
+        let id = UploadId(self.next_upload);
+        self.next_upload = self.next_upload.wrapping_add(1);
+        self.uploads.push(Upload { id, resource, file, path, buffer: Vec::new() });
+        Ok(id)
+    }
+
+    fn write(&mut self, upload: UploadId, mut bytes: &[u8]) -> Result<()> {
+        let write_bytes = self.write_bytes;
+        let upload = self.upload(upload)?;
+        while !bytes.is_empty() {
+            let room = write_bytes - upload.buffer.len();
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            bytes = later;
+            if now.len() == write_bytes {
+                upload.file.write_all(now).at("write", &upload.path)?;
+                continue;
+            }
+            upload.buffer.extend_from_slice(now);
+            if upload.buffer.len() == write_bytes {
+                upload.file.write_all(&upload.buffer).at("write", &upload.path)?;
+                upload.buffer.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
+        let mut upload = self.take_upload(upload)?;
+        let written = upload
+            .file
+            .write_all(&upload.buffer)
+            .and_then(|()| upload.file.sync_all())
+            .at("write", &upload.path);
+        let published = written.and_then(|()| self.publish(&upload.path, upload.resource, name));
+        if published.is_err() {
+            // Gone already if only the directory could not be synced.
+            let _ = fs::remove_file(&upload.path);
+        }
+        published
+    }
+
+    fn abort(&mut self, upload: UploadId) {
+        if let Ok(upload) = self.take_upload(upload) {
+            let _ = fs::remove_file(&upload.path);
+        }
+    }
+
+    fn size(&mut self, resource: StoreResource, name: &Mac) -> Result<Option<u64>> {
+        let path = self.path_of(resource, name);
+        match fs::metadata(&path) {
+            Ok(data) if data.is_file() => Ok(Some(data.len())),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).at("inspect", &path),
+        }
+    }
+
+    fn get(
+        &mut self,
+        resource: StoreResource,
+        name: &Mac,
+        offset_bytes: u64,
+        into: &mut [u8],
+    ) -> Result<usize> {
+        let read = read_full(self.open(resource, name)?, offset_bytes, into);
+        if read.is_err() {
+            // What a network mount says of a file that was replaced over there.
+            self.forget(resource, name);
+        }
+        read.at("read", self.path_of(resource, name))
+    }
+
+    fn list(
+        &mut self,
+        resource: StoreResource,
+        each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let directory = match resource {
+            StoreResource::Packfile => self.root.join("packfiles"),
+            StoreResource::State => self.root.join("states"),
+            StoreResource::Lock => {
+                return Self::list_directory(&self.root.join("locks"), None, each).map(drop);
+            }
+        };
+        // A store without this directory is no store: a disk that is not
+        // mounted must not look like an empty one.
+        fs::metadata(&directory).at("list", &directory)?;
+        for first in 0..=u8::MAX {
+            let inner = directory.join(format!("{first:02x}"));
+            if Self::list_directory(&inner, Some(first), each)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<()> {
+        self.forget(resource, name);
+        let path = self.path_of(resource, name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.at("remove", &path),
+        }
+    }
+}
+
+impl Drop for FsStore {
+    fn drop(&mut self) {
+        for upload in &self.uploads {
+            let _ = fs::remove_file(&upload.path);
+        }
+    }
+}
+
+fn unknown_upload(root: &Path) -> HostsError {
+    let path = root.as_os_str().as_bytes();
+    HostsError::rule(HostErrorKind::Other, "write to", path, "no such upload is under way")
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    DirBuilder::new().mode(0o700).create(path).at("make directory", path)
+}
+
+/// Opens a file to be read, if it is one: a fifo would make us wait for ever.
+pub(crate) fn open_regular(path: &Path) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file: File = rustix::fs::open(path, flags, Mode::empty()).at("open", path)?.into();
+    if file.metadata().at("inspect", path)?.is_file() {
+        return Ok(file);
+    }
+    let path = path.as_os_str().as_bytes();
+    Err(HostsError::rule(HostErrorKind::Other, "open", path, "it is not a regular file"))
+}
+
+/// Fills `into` from `offset_bytes` on, as far as the file goes.
+pub(crate) fn read_full(file: &File, offset_bytes: u64, into: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        let Some(offset_bytes) = offset_bytes.checked_add(filled as u64) else { break };
+        if i64::try_from(offset_bytes).is_err() {
+            break;
+        }
+        match file.read_at(&mut into[filled..], offset_bytes) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::store_contract;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn new_store(directory: &tempfile::TempDir) -> FsStore {
+        FsStore::new(directory.path().join("store"))
+    }
+
+    #[test]
+    fn keeps_the_contract() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut count = 0;
+        store_contract(|| {
+            count += 1;
+            FsStore::new(directory.path().join(count.to_string())).with_write_buffer(1000)
+        });
+    }
+
+    #[test]
+    fn lies_as_stock_lays_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = new_store(&directory);
+        store.create(b"config").unwrap();
+        let root = directory.path().join("store");
+        let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode();
+        assert_eq!(fs::read(root.join("CONFIG")).unwrap(), b"config");
+        assert_eq!(mode("CONFIG"), 0o100_600);
+        assert_eq!(mode("packfiles/00"), 0o040_700);
+        assert_eq!(mode("states/ff"), 0o040_700);
+        assert_eq!(mode("locks"), 0o040_700);
+
+        let name = Mac([0xab; 32]);
+        for (resource, path) in [
+            (StoreResource::Packfile, format!("packfiles/ab/{name}")),
+            (StoreResource::State, format!("states/ab/{name}")),
+            (StoreResource::Lock, format!("locks/{name}")),
+        ] {
+            let upload = store.begin(resource).unwrap();
+            store.write(upload, b"content").unwrap();
+            store.commit(upload, &name).unwrap();
+            assert_eq!(fs::read(root.join(&path)).unwrap(), b"content");
+            assert_eq!(mode(&path), 0o100_600);
+        }
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn refuses_a_directory_with_something_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("lost+found"), b"").unwrap();
+        let error = FsStore::new(directory.path()).create(b"config").unwrap_err();
+        assert_eq!(tiroir_core::host::HostError::kind(&error), HostErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn strange_entries_are_not_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = new_store(&directory);
+        store.create(b"config").unwrap();
+        let packfiles = directory.path().join("store/packfiles");
+        let name = Mac([0xcd; 32]);
+        fs::remove_dir(packfiles.join("00")).unwrap();
+        fs::create_dir(packfiles.join("cd").join(name.to_string())).unwrap();
+        fs::write(packfiles.join("cc").join(name.to_string()), b"wrong place").unwrap();
+        fs::write(packfiles.join("cd/short"), b"").unwrap();
+        fs::write(packfiles.join("tmp.123"), b"").unwrap();
+        let mut names = Vec::new();
+        store
+            .list(StoreResource::Packfile, &mut |name| {
+                names.push(name);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert!(names.is_empty());
+        assert_eq!(store.size(StoreResource::Packfile, &name).unwrap(), None);
+        fs::remove_dir_all(&packfiles).unwrap();
+        assert!(store.list(StoreResource::Packfile, &mut |_| ControlFlow::Continue(())).is_err());
+    }
+
+    #[test]
+    fn nothing_temporary_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let packfiles = directory.path().join("store/packfiles");
+        let mut store = new_store(&directory);
+        store.create(b"config").unwrap();
+        let aborted = store.begin(StoreResource::Packfile).unwrap();
+        let dropped = store.begin(StoreResource::Packfile).unwrap();
+        store.write(dropped, &[1; 1000]).unwrap();
+        assert_eq!(fs::read_dir(&packfiles).unwrap().count(), 258);
+        store.abort(aborted);
+        store.abort(aborted);
+        drop(store);
+        assert_eq!(fs::read_dir(&packfiles).unwrap().count(), 256);
+
+        fs::write(packfiles.join("tmp.1"), b"left by a dead process").unwrap();
+        let mut store = new_store(&directory);
+        let alive = store.begin(StoreResource::Packfile).unwrap();
+        assert_eq!(store.remove_abandoned(Duration::from_secs(60)).unwrap(), 0);
+        assert_eq!(store.remove_abandoned(Duration::ZERO).unwrap(), 1);
+        store.commit(alive, &Mac([1; 32])).unwrap();
+    }
+}

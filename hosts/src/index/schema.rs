@@ -1,0 +1,200 @@
+//! Tables of the index, and what is put into their rows.
+
+use rusqlite::Connection;
+use tiroir_core::mac::Mac;
+use tiroir_core::resource::ResourceKind;
+
+/// Marks the file as ours: `trir`.
+const APPLICATION: i32 = 0x7472_6972;
+
+/// Version of the tables. Another one is thrown away, not converted: it is a
+/// cache, and the states say it all again.
+const VERSION: i32 = 1;
+
+/// Packfiles are numbered, so that a location takes one to three bytes for its
+/// packfile instead of 32. With the MAC of the blob, its place and a check sum,
+/// a location is a cell of some 55 bytes. Columns called `checked` hold a check
+/// sum of their row, see [`location_sum`].
+pub(super) const TABLES: &str = "
+CREATE TABLE packfiles (
+    id INTEGER PRIMARY KEY, mac BLOB NOT NULL UNIQUE, flags INTEGER NOT NULL,
+    state BLOB, declared_ns INTEGER NOT NULL, coloured_ns INTEGER NOT NULL,
+    checked INTEGER NOT NULL);
+CREATE TABLE locations (
+    kind INTEGER NOT NULL, mac BLOB NOT NULL, packfile INTEGER NOT NULL,
+    offset INTEGER NOT NULL, length INTEGER NOT NULL, checked INTEGER NOT NULL,
+    PRIMARY KEY (kind, mac, packfile)) WITHOUT ROWID;
+CREATE TABLE colours (
+    kind INTEGER NOT NULL, mac BLOB NOT NULL, ns INTEGER NOT NULL,
+    PRIMARY KEY (kind, mac)) WITHOUT ROWID;
+CREATE TABLE states (
+    mac BLOB PRIMARY KEY, version INTEGER NOT NULL, parent BLOB NOT NULL,
+    phase INTEGER NOT NULL, sequence INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX states_waiting ON states (parent) WHERE phase = 0;
+CREATE INDEX states_ready ON states (phase) WHERE phase = 1;
+CREATE TABLE filter (id INTEGER PRIMARY KEY, piece BLOB NOT NULL, checked INTEGER NOT NULL);
+CREATE TABLE meta (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
+INSERT INTO meta VALUES (0, 0);
+";
+
+/// Blobs of a backup that is running. In a database of its own.
+pub(super) const PENDING_TABLES: &str = "
+CREATE TABLE packfiles (id INTEGER PRIMARY KEY, mac BLOB NOT NULL);
+CREATE TABLE blobs (
+    kind INTEGER NOT NULL, mac BLOB NOT NULL, packfile INTEGER NOT NULL,
+    offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    PRIMARY KEY (kind, mac)) WITHOUT ROWID;
+BEGIN;
+";
+
+/// All locations in the order in which they lie in their packfiles, attached
+/// while somebody wants that.
+pub(super) const ORDERED_TABLES: &str = "
+PRAGMA ordered.journal_mode=OFF; PRAGMA ordered.synchronous=OFF;
+CREATE TABLE ordered.blobs (
+    packfile INTEGER NOT NULL, offset INTEGER NOT NULL, kind INTEGER NOT NULL,
+    mac BLOB NOT NULL, length INTEGER NOT NULL,
+    PRIMARY KEY (packfile, offset, kind, mac)) WITHOUT ROWID;
+INSERT INTO ordered.blobs
+    SELECT packfile, offset, kind, mac, length FROM main.locations
+    ORDER BY packfile, offset, kind, mac;
+";
+
+/// What a database says of itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Found {
+    /// Nothing yet.
+    Empty,
+    /// The tables of this version.
+    Ours,
+    /// Something else.
+    Foreign,
+}
+
+/// Looks at what is in a database.
+pub(super) fn inspect(connection: &Connection) -> rusqlite::Result<Found> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i32>(0));
+    let application = number("PRAGMA application_id")?;
+    let version = number("PRAGMA user_version")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    Ok(match (application, version, tables) {
+        (0, 0, 0) => Found::Empty,
+        // As many as TABLES makes, with the index of a UNIQUE column.
+        (APPLICATION, VERSION, 9) => Found::Ours,
+        _ => Found::Foreign,
+    })
+}
+
+/// Makes the tables, all or none.
+pub(super) fn make_tables(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {TABLES}
+         PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
+    ))
+}
+
+/// Bits of `packfiles.flags`.
+pub(super) mod flags {
+    /// A state introduced it.
+    pub(in super::super) const DECLARED: i64 = 1;
+    /// A state says that it is gone.
+    pub(in super::super) const DELETED: i64 = 2;
+    /// A state says that it is to go.
+    pub(in super::super) const COLOURED: i64 = 4;
+    /// It is gone, and so are its locations.
+    pub(in super::super) const PURGED: i64 = 8;
+
+    /// Whether what lies in such a packfile may be used.
+    pub(in super::super) fn usable(flags: i64) -> bool {
+        flags & (DECLARED | DELETED | COLOURED) == DECLARED
+    }
+}
+
+/// FNV-1a over 32 bits: a flipped bit changes it.
+#[derive(Clone, Copy)]
+pub(super) struct Sum(u32);
+
+impl Sum {
+    pub(super) fn new() -> Self {
+        Self(0x811c_9dc5)
+    }
+
+    pub(super) fn bytes(self, bytes: &[u8]) -> Self {
+        let step = |sum: u32, byte: &u8| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        Self(bytes.iter().fold(self.0, step))
+    }
+
+    pub(super) fn number(self, number: i64) -> Self {
+        self.bytes(&number.to_le_bytes())
+    }
+
+    /// As kept in a row, where negative numbers take no more room.
+    pub(super) fn value(self) -> i64 {
+        i64::from(self.0.cast_signed())
+    }
+}
+
+/// Check sum of a row of `locations`.
+///
+/// SQLite has none on its pages, and a disk that changes a bit would have us
+/// take a blob for stored that is not. A row that was changed is told by this;
+/// one that was lost only costs that its blob is stored again.
+pub(super) fn location_sum(
+    kind: ResourceKind,
+    mac: &Mac,
+    packfile: i64,
+    offset: i64,
+    length: i64,
+) -> i64 {
+    let sum = Sum::new().bytes(&[kind.0]).bytes(&mac.0);
+    sum.number(packfile).number(offset).number(length).value()
+}
+
+/// A row of `packfiles`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PackfileRow {
+    pub(super) id: i64,
+    pub(super) mac: Mac,
+    pub(super) flags: i64,
+    pub(super) state: Mac,
+    pub(super) declared_ns: i64,
+    pub(super) coloured_ns: i64,
+}
+
+impl PackfileRow {
+    /// Columns, in the order of [`parse`](Self::parse).
+    pub(super) const COLUMNS: &'static str =
+        "id, mac, flags, state, declared_ns, coloured_ns, checked";
+
+    /// Check sum of the row.
+    pub(super) fn sum(&self) -> i64 {
+        let sum = Sum::new().number(self.id).bytes(&self.mac.0).number(self.flags);
+        let sum = sum.bytes(&self.state.0).number(self.declared_ns).number(self.coloured_ns);
+        sum.value()
+    }
+
+    /// Reads the row from a result whose column `first` is the first of ours.
+    pub(super) fn parse(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Self> {
+        let state = row.get_ref(first + 3)?.as_blob_or_null()?;
+        let parsed = Self {
+            id: row.get(first)?,
+            mac: mac(row, first + 1)?,
+            flags: row.get(first + 2)?,
+            state: state.and_then(Mac::from_slice).unwrap_or_default(),
+            declared_ns: row.get(first + 4)?,
+            coloured_ns: row.get(first + 5)?,
+        };
+        if parsed.sum() == row.get::<_, i64>(first + 6)? { Ok(parsed) } else { Err(damage()) }
+    }
+}
+
+/// A MAC in a column.
+pub(super) fn mac(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Mac> {
+    Mac::from_slice(row.get_ref(column)?.as_blob()?).ok_or_else(damage)
+}
+
+/// The error that SQLite would give, had it noticed.
+pub(super) fn damage() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some("a row does not match its check sum".to_owned()))
+}

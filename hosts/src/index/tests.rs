@@ -1,0 +1,461 @@
+//! The index against a plain model, reopened, shared and damaged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use tiroir_core::host::HostError as _;
+
+use super::*;
+use crate::testing::Random;
+
+const REPOSITORY: [u8; 16] = [0xa5; 16];
+
+/// What an index should know, in the plainest form.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    locations: BTreeMap<(u8, Mac, Mac), (u64, u32)>,
+    declared: BTreeMap<Mac, (Mac, Timestamp)>,
+    deleted: BTreeSet<Mac>,
+    colours: BTreeMap<(u8, Mac), Timestamp>,
+    pending: BTreeMap<(u8, Mac), Location>,
+}
+
+impl Model {
+    fn is_usable(&self, packfile: &Mac) -> bool {
+        self.declared.contains_key(packfile)
+            && !self.deleted.contains(packfile)
+            && !self.colours.contains_key(&(ResourceKind::PACKFILE.0, *packfile))
+    }
+
+    /// All usable locations of a blob.
+    fn find(&self, kind: ResourceKind, mac: &Mac) -> Vec<Location> {
+        let range = (kind.0, *mac, Mac::ZERO)..=(kind.0, *mac, Mac([255; 32]));
+        let all =
+            self.locations.range(range).filter(|((_, _, packfile), _)| self.is_usable(packfile));
+        all.map(|((_, _, packfile), (offset_bytes, length_bytes))| Location {
+            packfile: *packfile,
+            offset_bytes: *offset_bytes,
+            length_bytes: *length_bytes,
+        })
+        .chain(self.pending.get(&(kind.0, *mac)).copied())
+        .collect()
+    }
+
+    fn snapshots(&self) -> BTreeSet<Mac> {
+        let kind = ResourceKind::SNAPSHOT.0;
+        let usable = self.locations.keys().filter(|(k, mac, packfile)| {
+            *k == kind && self.is_usable(packfile) && !self.colours.contains_key(&(kind, *mac))
+        });
+        usable.map(|(_, mac, _)| *mac).collect()
+    }
+}
+
+fn options(directory: &Path) -> IndexOptions {
+    IndexOptions::new(directory)
+        .with_page_cache(64 * 1024)
+        .with_filter(8192)
+        .with_lock_wait(Duration::from_millis(50))
+}
+
+fn open(directory: &Path) -> SqliteIndex {
+    SqliteIndex::open(directory, &REPOSITORY, options(directory)).unwrap()
+}
+
+fn name(space: u8, number: u64) -> Mac {
+    // Far apart, as MACs are.
+    let mut random = Random::new(number << 8 | u64::from(space));
+    Mac::from_slice(&random.bytes(32)).unwrap()
+}
+
+const KINDS: [ResourceKind; 4] =
+    [ResourceKind::CHUNK, ResourceKind::OBJECT, ResourceKind::SNAPSHOT, ResourceKind::PACKFILE];
+
+/// One random entry of a state, to the index and to the model.
+fn random_entry(random: &mut Random, index: &mut SqliteIndex, model: &mut Model) {
+    let kind = KINDS[usize::try_from(random.below(3)).unwrap()];
+    let mac = name(1, random.below(300));
+    let packfile = name(2, random.below(20));
+    let when = Timestamp::from_unix_nanos(random.below(1 << 60).cast_signed());
+    match random.below(100) {
+        0..60 => {
+            let location = Location {
+                packfile,
+                offset_bytes: random.next(),
+                length_bytes: 1 + u32::from(kind.0),
+            };
+            index.location(kind, &mac, &location).unwrap();
+            let place = (location.offset_bytes, location.length_bytes);
+            model.locations.entry((kind.0, mac, packfile)).or_insert(place);
+        }
+        60..75 => {
+            index.packfile(&packfile, &name(3, 1), when).unwrap();
+            model.declared.entry(packfile).or_insert((name(3, 1), when));
+        }
+        75..82 => {
+            index.coloured(kind, &mac, when).unwrap();
+            model.colours.entry((kind.0, mac)).or_insert(when);
+        }
+        82..85 => {
+            index.coloured(ResourceKind::PACKFILE, &packfile, when).unwrap();
+            model.colours.entry((ResourceKind::PACKFILE.0, packfile)).or_insert(when);
+        }
+        85..90 => {
+            index.delete_location(kind, &mac, &packfile).unwrap();
+            model.locations.remove(&(kind.0, mac, packfile));
+        }
+        90..95 => {
+            index.delete_colour(kind, &mac).unwrap();
+            model.colours.remove(&(kind.0, mac));
+        }
+        95..99 => {
+            index.delete_colour(ResourceKind::PACKFILE, &packfile).unwrap();
+            model.colours.remove(&(ResourceKind::PACKFILE.0, packfile));
+        }
+        _ => {
+            index.delete_packfile(&packfile).unwrap();
+            model.deleted.insert(packfile);
+        }
+    }
+}
+
+fn compare(index: &mut SqliteIndex, model: &Model) {
+    for number in 0..320 {
+        let mac = name(1, number);
+        for kind in &KINDS[..3] {
+            let found = index.find(*kind, &mac).unwrap();
+            let wanted = model.find(*kind, &mac);
+            assert_eq!(found.is_some(), !wanted.is_empty());
+            assert!(found.is_none_or(|found| wanted.contains(&found)));
+            let colour = model.colours.get(&(kind.0, mac)).copied();
+            assert_eq!(index.colour(*kind, &mac).unwrap(), colour);
+        }
+    }
+    let mut snapshots = BTreeSet::new();
+    let mut after = None;
+    while let Some(snapshot) = index.next_snapshot(after.as_ref()).unwrap() {
+        assert!(after.is_none_or(|after| after < snapshot));
+        snapshots.insert(snapshot);
+        after = Some(snapshot);
+    }
+    assert_eq!(snapshots, model.snapshots());
+    compare_packfiles(index, model);
+}
+
+fn compare_packfiles(index: &mut SqliteIndex, model: &Model) {
+    let mut after = None;
+    let there = model.declared.iter().filter(|(packfile, _)| !model.deleted.contains(packfile));
+    let mut blob_count = 0;
+    let mut packfile_count = 0;
+    for (packfile, (state, declared)) in there {
+        let found = index.next_packfile(after.as_ref()).unwrap().unwrap();
+        let coloured = model.colours.get(&(ResourceKind::PACKFILE.0, *packfile)).copied();
+        let wanted = Packfile { name: *packfile, state: *state, declared: *declared, coloured };
+        assert_eq!(found, wanted);
+        assert_eq!(index.find_packfile(packfile).unwrap(), Some(wanted));
+        after = Some(*packfile);
+        packfile_count += 1;
+
+        let mut blobs = BTreeSet::new();
+        let mut last: Option<PackedBlob> = None;
+        while let Some(blob) = index.next_in_packfile(packfile, last.as_ref()).unwrap() {
+            let offset = |blob: &PackedBlob| blob.location.offset_bytes.cast_signed();
+            assert!(last.is_none_or(|last| offset(&last) <= offset(&blob)));
+            blobs.insert((blob.kind.0, blob.mac, blob.location.offset_bytes));
+            last = Some(blob);
+        }
+        let wanted = model.locations.iter().filter(|((_, _, p), _)| p == packfile);
+        let wanted: BTreeSet<_> =
+            wanted.map(|((k, m, _), (offset, _))| (*k, *m, *offset)).collect();
+        assert_eq!(blobs, wanted);
+        blob_count += blobs.len() as u64;
+    }
+    assert_eq!(index.next_packfile(after.as_ref()).unwrap(), None);
+    let totals = index.totals().unwrap();
+    assert_eq!((totals.packfiles, totals.blobs), (packfile_count, blob_count));
+}
+
+#[test]
+fn random_states_match_the_model() {
+    for seed in 0..6 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut random = Random::new(seed);
+        let mut model = Model::default();
+        let mut index = open(directory.path());
+        assert!(!index.is_temporary());
+        for refresh in 0..8 {
+            index.begin_refresh().unwrap();
+            for _ in 0..random.below(200) {
+                random_entry(&mut random, &mut index, &mut model);
+            }
+            index.state_read(&name(3, refresh)).unwrap();
+            index.end_refresh().unwrap();
+            compare(&mut index, &model);
+            if random.below(2) == 0 {
+                drop(index);
+                index = open(directory.path());
+                model.pending.clear();
+                compare(&mut index, &model);
+            }
+            for _ in 0..random.below(30) {
+                let mac = name(1, random.below(320));
+                let location = Location {
+                    packfile: name(4, random.below(3)),
+                    offset_bytes: 5,
+                    length_bytes: 6,
+                };
+                index.add(ResourceKind::CHUNK, &mac, &location).unwrap();
+                model.pending.entry((ResourceKind::CHUNK.0, mac)).or_insert(location);
+            }
+            compare(&mut index, &model);
+        }
+    }
+}
+
+#[test]
+fn a_refresh_that_fails_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    for mut index in
+        [open(directory.path()), SqliteIndex::temporary(options(directory.path())).unwrap()]
+    {
+        let location = Location { packfile: name(2, 1), offset_bytes: 1, length_bytes: 2 };
+        for round in 0..2 {
+            index.begin_refresh().unwrap();
+            assert!(!index.state_listed(&name(3, 1)).unwrap(), "round {round}");
+            index.location(ResourceKind::CHUNK, &name(1, 1), &location).unwrap();
+            index.packfile(&name(2, 1), &name(3, 1), Timestamp::default()).unwrap();
+            index.state_read(&name(3, 1)).unwrap();
+        }
+        index.end_refresh().unwrap();
+        assert_eq!(index.find(ResourceKind::CHUNK, &name(1, 1)).unwrap(), Some(location));
+        assert_eq!(index.newest_state().unwrap(), Some((Version(0), name(3, 1))));
+    }
+}
+
+/// Notes states with their parents, and returns the order in which they come.
+fn reading_order(index: &mut SqliteIndex, states: &[(u64, Option<u64>)]) -> Vec<u64> {
+    let parent = |parent: Option<u64>| parent.map_or(Mac::ZERO, |parent| name(3, parent));
+    index.begin_refresh().unwrap();
+    for (state, of) in states {
+        assert!(!index.state_listed(&name(3, *state)).unwrap());
+        index.state_header(&name(3, *state), Version::V1_1_0, &parent(*of)).unwrap();
+    }
+    let mut order = Vec::new();
+    while let Some((state, version)) = index.next_unread_state().unwrap() {
+        assert_eq!(version, Version::V1_1_0);
+        let number = states.iter().find(|(number, _)| name(3, *number) == state).unwrap().0;
+        assert!(!order.contains(&number));
+        order.push(number);
+        index.state_read(&state).unwrap();
+        assert!(index.state_listed(&state).unwrap());
+    }
+    index.end_refresh().unwrap();
+    order
+}
+
+#[test]
+fn parents_come_before_children() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut index = open(directory.path());
+    assert_eq!(index.newest_state().unwrap(), None);
+    // A chain, a fork, a parent that is nowhere, and a root.
+    let states: Vec<(u64, Option<u64>)> = (1..200)
+        .map(|number| (number, Some(number - 1)))
+        .chain([(300, Some(50)), (301, Some(999)), (302, None)])
+        .collect();
+    let order = reading_order(&mut index, &states);
+    assert_eq!(order.len(), states.len());
+    let place = |number: u64| order.iter().position(|state| *state == number).unwrap();
+    for number in 2..200 {
+        assert!(place(number - 1) < place(number));
+    }
+    assert!(place(50) < place(300));
+    let last = *order.last().unwrap();
+    assert_eq!(index.newest_state().unwrap(), Some((Version::V1_1_0, name(3, last))));
+    assert_eq!(reading_order(&mut index, &[(400, Some(5)), (401, Some(400))]), [400, 401]);
+
+    let mut names = BTreeSet::new();
+    let mut after = None;
+    while let Some(state) = index.next_state(after.as_ref()).unwrap() {
+        names.insert(state);
+        after = Some(state);
+    }
+    assert_eq!(names.len(), states.len() + 2);
+}
+
+#[test]
+fn parents_in_a_circle_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut index = open(directory.path());
+    let circle = [(1, Some(3)), (2, Some(1)), (3, Some(2)), (4, Some(3)), (5, Some(5))];
+    assert_eq!(reading_order(&mut index, &circle).len(), 5);
+}
+
+#[test]
+fn two_processes_share_one_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = open(directory.path());
+    let mut second = open(directory.path());
+    assert!(!first.is_temporary() && !second.is_temporary());
+    let mut model = Model::default();
+    let mut random = Random::new(9);
+    for round in 0..6 {
+        let (writer, reader) =
+            if round % 2 == 0 { (&mut first, &mut second) } else { (&mut second, &mut first) };
+        writer.begin_refresh().unwrap();
+        for _ in 0..100 {
+            random_entry(&mut random, writer, &mut model);
+        }
+        writer.state_read(&name(3, round)).unwrap();
+        // Nothing is blocked meanwhile, once there is something to read.
+        if round > 0 {
+            reader.find(ResourceKind::CHUNK, &name(1, 1)).unwrap();
+        }
+        writer.end_refresh().unwrap();
+        compare(writer, &model);
+        reader.begin_refresh().unwrap();
+        reader.end_refresh().unwrap();
+        compare(reader, &model);
+    }
+}
+
+#[test]
+fn a_locked_file_is_done_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = open(directory.path());
+    let mut second = open(directory.path());
+    first.begin_refresh().unwrap();
+    let location = Location { packfile: name(2, 1), offset_bytes: 1, length_bytes: 2 };
+    second.add(ResourceKind::CHUNK, &name(1, 7), &location).unwrap();
+    second.begin_refresh().unwrap();
+    assert!(second.is_temporary());
+    second.location(ResourceKind::CHUNK, &name(1, 1), &location).unwrap();
+    second.packfile(&name(2, 1), &name(3, 1), Timestamp::default()).unwrap();
+    second.end_refresh().unwrap();
+    assert_eq!(second.find(ResourceKind::CHUNK, &name(1, 1)).unwrap(), Some(location));
+    assert_eq!(second.find(ResourceKind::CHUNK, &name(1, 7)).unwrap(), Some(location));
+    first.end_refresh().unwrap();
+}
+
+#[test]
+fn other_files_are_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = path_of(directory.path(), &REPOSITORY);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    for content in [&b"not a database, but long enough to be taken for one"[..], &[0; 5000]] {
+        fs::write(&path, content).unwrap();
+        let mut index = open(directory.path());
+        assert!(!index.is_temporary());
+        assert_eq!(index.next_snapshot(None).unwrap(), None);
+    }
+    for change in ["PRAGMA user_version=99", "PRAGMA application_id=1", "DROP TABLE colours"] {
+        drop(open(directory.path()));
+        rusqlite::Connection::open(&path).unwrap().execute_batch(change).unwrap();
+        let mut index = open(directory.path());
+        assert!(!index.is_temporary());
+        reading_order(&mut index, &[(1, None)]);
+    }
+    SqliteIndex::discard(directory.path(), &REPOSITORY).unwrap();
+    SqliteIndex::discard(directory.path(), &REPOSITORY).unwrap();
+    assert!(!path.exists());
+}
+
+/// Fills an index and leaves it closed.
+fn fill(directory: &Path, model: &mut Model) {
+    let mut random = Random::new(77);
+    let mut index = open(directory);
+    index.begin_refresh().unwrap();
+    for _ in 0..1200 {
+        random_entry(&mut random, &mut index, model);
+    }
+    index.state_read(&name(3, 1)).unwrap();
+    index.end_refresh().unwrap();
+}
+
+/// Asks everything; stops at the first error, which must be one of damage. An
+/// answer must be right, or be "nothing".
+fn ask(index: &mut SqliteIndex, model: &Model) -> Result<()> {
+    for number in 0..320 {
+        let mac = name(1, number);
+        if let Some(found) = index.find(ResourceKind::CHUNK, &mac)? {
+            assert!(model.find(ResourceKind::CHUNK, &mac).contains(&found));
+        }
+    }
+    let mut after = None;
+    // Damage may repeat rows, so there is no telling how many will come.
+    for _ in 0..1000 {
+        after = index.next_snapshot(after.as_ref())?;
+        if after.is_none() {
+            break;
+        }
+    }
+    index.begin_refresh()?;
+    index.state_listed(&name(3, 1))?;
+    index.location(
+        ResourceKind::CHUNK,
+        &name(1, 1000),
+        &Location { packfile: name(2, 1000), offset_bytes: 0, length_bytes: 1 },
+    )?;
+    index.end_refresh()?;
+    index.totals()?;
+    Ok(())
+}
+
+#[test]
+fn damage_ends_in_a_new_index_or_in_right_answers() {
+    let origin = tempfile::tempdir().unwrap();
+    let mut model = Model::default();
+    fill(origin.path(), &mut model);
+    let whole = fs::read(path_of(origin.path(), &REPOSITORY)).unwrap();
+    let mut random = Random::new(13);
+    let mut noticed = 0;
+    for round in 0..250 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = path_of(directory.path(), &REPOSITORY);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut bytes = whole.clone();
+        let length = bytes.len() as u64;
+        for _ in 0..=random.below(3) {
+            // Headers of pages are small, and the most interesting part.
+            let page = random.below(length / 4096) * 4096;
+            let position = page + random.below(if round % 2 == 0 { 100 } else { 4096 });
+            bytes[usize::try_from(position).unwrap()] ^= 1 << random.below(8);
+        }
+        if round % 10 == 0 {
+            bytes.truncate(usize::try_from(random.below(length)).unwrap());
+        }
+        fs::write(&path, &bytes).unwrap();
+        let mut index = open(directory.path());
+        if let Err(error) = ask(&mut index, &model) {
+            assert!(
+                error.is_damaged_database(),
+                "{error}: {:?}",
+                std::error::Error::source(&error)
+            );
+            assert_eq!(error.kind(), HostErrorKind::Other);
+            assert!(!path.exists());
+            noticed += 1;
+            drop(index);
+            ask(&mut open(directory.path()), &Model::default()).unwrap();
+        }
+    }
+    assert!(noticed > 20, "{noticed}");
+}
+
+#[test]
+fn the_filter_lasts_and_is_not_needed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut model = Model::default();
+    fill(directory.path(), &mut model);
+    for bytes in [8192, 0, 4096, 8192, 1 << 20] {
+        let options = options(directory.path()).with_filter(bytes);
+        let mut index = SqliteIndex::open(directory.path(), &REPOSITORY, options).unwrap();
+        assert_eq!(index.filter.is_some(), bytes > 0);
+        compare(&mut index, &model);
+        index.begin_refresh().unwrap();
+        let location = Location { packfile: name(2, 500), offset_bytes: 1, length_bytes: 2 };
+        let mac = name(1, 1000 + bytes as u64);
+        index.location(ResourceKind::CHUNK, &mac, &location).unwrap();
+        index.end_refresh().unwrap();
+        model.locations.insert((ResourceKind::CHUNK.0, mac, name(2, 500)), (1, 2));
+    }
+}
