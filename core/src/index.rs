@@ -110,6 +110,36 @@ pub trait Index: StateSink {
     /// The host's.
     fn next_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
 
+    /// The state whose name is the lowest above `after`, of those that were
+    /// listed by the last refresh and read.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
+
+    /// The usable packfile whose name is the lowest above `after`.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
+
+    /// Marks a resource, for as long as this index lives and no longer.
+    /// Returns whether it was marked before.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, Self::Error>;
+
+    /// Whether a resource is marked.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn is_marked(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, Self::Error>;
+
     /// Starts to bring the index up to date: everything until
     /// [`end_refresh`](Self::end_refresh) belongs to one transaction.
     ///

@@ -48,5 +48,7 @@ pub mod snapshot;
 pub mod sort;
 pub mod spool;
 pub mod store;
+#[cfg(feature = "_test")]
+pub mod testing;
 pub mod time;
 pub mod wire;

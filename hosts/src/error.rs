@@ -95,11 +95,22 @@ impl HostsError {
 
 /// Whether SQLite, or a row that it returned, shows that the file is damaged.
 fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    use rusqlite::ffi;
     match error {
+        // Beside the two codes for it, damage shows in a schema that does not
+        // parse (ERROR), a file that ends too early, and values that no
+        // statement of ours would have written.
         rusqlite::Error::SqliteFailure(failure, _) => {
-            // 1: SQLITE_ERROR is also what a schema gives whose text is damaged.
-            matches!(failure.code, DatabaseCorrupt | NotADatabase) || failure.extended_code == 1
+            matches!(
+                failure.extended_code,
+                ffi::SQLITE_ERROR | ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_TOOBIG
+            ) || matches!(
+                failure.extended_code & 0xff,
+                ffi::SQLITE_CORRUPT
+                    | ffi::SQLITE_NOTADB
+                    | ffi::SQLITE_MISMATCH
+                    | ffi::SQLITE_CONSTRAINT
+            )
         }
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)

@@ -29,8 +29,10 @@ pub mod error;
 pub mod fs;
 pub mod index;
 
+pub mod link_table;
 pub mod ptar;
 pub mod spool;
+pub mod stdio;
 
 #[cfg(test)]
 mod testing;

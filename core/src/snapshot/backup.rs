@@ -115,6 +115,9 @@ pub struct Report {
     pub written: Written,
     /// How long it took, in nanoseconds.
     pub duration_nanos: i64,
+    /// The lock could not be given back: it keeps maintenance away for ten
+    /// minutes.
+    pub lock_left_behind: bool,
 }
 
 /// Longest key of a tree: a path, with a content type or an attribute's name.
@@ -223,8 +226,9 @@ pub fn backup<L: Lend, I: Importer<Error = L::Error>>(
     let mut session = Session::new(repository, snapshot)?;
     session.hold(lock);
     session.repository.refresh(&mut |_| OnDamage::Fail)?;
-    let report = run(&mut session, importer, options, (snapshot, started), memory, progress)?;
-    session.release()?;
+    let mut report = run(&mut session, importer, options, (snapshot, started), memory, progress)?;
+    // The snapshot exists by now, whatever becomes of the lock.
+    report.lock_left_behind = session.release().is_err();
     Ok(report)
 }
 
@@ -958,6 +962,7 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
             new_bytes: self.new_bytes,
             written: session.written(),
             duration_nanos,
+            lock_left_behind: false,
         })
     }
 }

@@ -89,7 +89,8 @@ impl<P: Spool> Walk<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`], [`Error::Damaged`], and the host's.
+    /// [`Error::Missing`], [`Error::Damaged`], and the host's. The walk is then
+    /// in a directory without entries.
     pub fn enter<L: Lend>(
         &mut self,
         repository: &mut Repository<'_, L>,
@@ -110,6 +111,24 @@ impl<P: Spool> Walk<P> {
         self.spool.append(directory)?;
         (self.region_at, self.cursor) = (start, self.spool.len());
         self.depth += 1;
+        let filled = self.fill(repository, directory, memory);
+        if filled.is_err() {
+            // What cannot be read whole is empty, and the walk can go on.
+            self.spool.truncate(self.cursor)?;
+        }
+        filled
+    }
+
+    /// Copies the entries of a directory to the spool.
+    fn fill<L: Lend>(
+        &mut self,
+        repository: &mut Repository<'_, L>,
+        directory: &[u8],
+        memory: &mut ReadMemory<'_>,
+    ) -> Result<(), Error<L::Error>>
+    where
+        P: Spool<Error = L::Error>,
+    {
         if let Some(root) = self.trees.dirpack {
             let kinds = TreeKinds::INDEX;
             let found = lookup(repository, kinds, &root, directory, byte_order, memory.node)?;

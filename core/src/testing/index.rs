@@ -17,6 +17,11 @@ pub struct MemIndex {
     before: Option<Box<Content>>,
     /// Blobs that are being written.
     added: BTreeMap<(ResourceKind, Mac), Location>,
+    /// States that the last refresh listed.
+    listed: BTreeSet<Mac>,
+    /// Of those, what could not be read.
+    unreadable: BTreeSet<Mac>,
+    marks: BTreeSet<(ResourceKind, Mac)>,
 }
 
 /// What the states say.
@@ -148,18 +153,55 @@ impl Index for MemIndex {
         Ok(macs.find(|mac| after.is_none_or(|after| mac > after)))
     }
 
+    fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, TestError> {
+        let is_read =
+            |state: &&Mac| self.content.states.get(*state).is_some_and(|note| note.read.is_some());
+        let mut read = self.listed.iter().filter(is_read);
+        Ok(read.find(|state| after.is_none_or(|after| *state > after)).copied())
+    }
+
+    fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, TestError> {
+        let mut packfiles = self.packfiles().map(|(packfile, _)| packfile);
+        Ok(packfiles.find(|packfile| after.is_none_or(|after| packfile > after)))
+    }
+
+    fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, TestError> {
+        Ok(!self.marks.insert((kind, *mac)))
+    }
+
+    fn is_marked(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, TestError> {
+        Ok(self.marks.contains(&(kind, *mac)))
+    }
+
     fn begin_refresh(&mut self) -> Result<(), TestError> {
         // A refresh that did not end never was.
         if let Some(before) = self.before.take() {
             self.content = *before;
         }
         self.before = Some(Box::new(self.content.clone()));
+        self.listed.clear();
+        self.unreadable.clear();
         Ok(())
     }
 
     fn state_listed(&mut self, state: &Mac) -> Result<bool, TestError> {
         self.in_refresh()?;
+        self.listed.insert(*state);
         Ok(self.content.states.get(state).is_some_and(|note| note.read.is_some()))
+    }
+
+    fn next_unverified_state(&mut self) -> Result<Option<Mac>, TestError> {
+        self.in_refresh()?;
+        let is_open = |state: &&Mac| {
+            !self.content.states.contains_key(*state) && !self.unreadable.contains(*state)
+        };
+        Ok(self.listed.iter().find(is_open).copied())
+    }
+
+    fn state_unreadable(&mut self, state: &Mac) -> Result<(), TestError> {
+        self.in_refresh()?;
+        self.unreadable.insert(*state);
+        Ok(())
     }
 
     fn state_header(

@@ -1,8 +1,15 @@
 //! Connector of local file systems: importer, exporter and store.
 //!
-//! Linux only, from kernel 2.6.39 on; what newer kernels offer is used where it
+//! Linux only, from kernel 3.6 on; what newer kernels offer is used where it
 //! is there. Attached disks of every sort are local: FAT and exFAT, which have
 //! no owners, no links and seconds by twos, and network mounts, which may not
 //! sync directories. The connector says so once and goes on.
 
+mod accounts;
+mod beneath;
+pub mod exporter;
+pub mod ignore;
+pub mod importer;
 pub mod store;
+#[cfg(test)]
+mod tests;

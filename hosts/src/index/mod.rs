@@ -24,6 +24,7 @@
 
 mod database;
 mod filter;
+mod notes;
 mod query;
 mod schema;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use tiroir_core::time::Timestamp;
 
 pub(crate) use self::database::Database;
 use self::filter::Filter;
+use self::notes::{Notes, Phase};
 pub use self::query::{PackedBlob, Packfile, Totals};
 use self::schema::{Found, PackfileRow, flags};
 use crate::error::{Context as _, HostsError, Result};
@@ -54,6 +56,9 @@ const FILE_NAME: &str = "index.sqlite";
 
 /// Packfiles whose numbers are kept in memory.
 const PACKFILE_SLOTS: usize = 256;
+
+/// Page cache of the notes of a run, in bytes.
+const NOTES_CACHE_BYTES: usize = 128 * 1024;
 
 /// How an index uses memory, disk and time.
 #[derive(Clone, Debug)]
@@ -138,6 +143,8 @@ pub struct SqliteIndex {
     /// `ordered` is attached.
     ordered: bool,
     slots: Vec<Option<Slot>>,
+    /// Made when it is first needed.
+    notes: Option<Notes>,
 }
 
 impl SqliteIndex {
@@ -219,7 +226,22 @@ impl SqliteIndex {
             generation: 0,
             ordered: false,
             slots: vec![None; PACKFILE_SLOTS],
+            notes: None,
         }
+    }
+
+    /// The notes of this run.
+    fn notes(&mut self) -> Result<&Notes> {
+        let notes = match self.notes.take() {
+            Some(notes) => notes,
+            None => Notes::new(&self.options.spool_directory, NOTES_CACHE_BYTES)?,
+        };
+        Ok(self.notes.insert(notes))
+    }
+
+    fn note_state(&mut self, state: &Mac, phase: Phase) -> Result<()> {
+        let notes = self.notes()?;
+        notes.database.check("note a state in", notes.state(state, phase))
     }
 
     /// Whether what is read now will have to be read again next time.
@@ -754,10 +776,38 @@ impl Index for SqliteIndex {
         self.check("look up snapshots in", self.find_snapshot(after))
     }
 
+    fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
+        let mut after = after.copied();
+        while let Some(packfile) = Self::next_packfile(self, after.as_ref())? {
+            if packfile.coloured.is_none() {
+                return Ok(Some(packfile.name));
+            }
+            after = Some(packfile.name);
+        }
+        Ok(None)
+    }
+
+    fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
+        let notes = self.notes()?;
+        notes.database.check("look up states in", notes.known_state(after))
+    }
+
+    fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        let notes = self.notes()?;
+        notes.database.check("mark in", notes.mark(kind, mac))
+    }
+
+    fn is_marked(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        let notes = self.notes()?;
+        notes.database.check("look up a mark in", notes.is_marked(kind, mac))
+    }
+
     fn begin_refresh(&mut self) -> Result<()> {
         if self.in_refresh {
             self.roll_back()?;
         }
+        let notes = self.notes()?;
+        notes.database.check("forget states of", notes.forget_states())?;
         if self.ordered {
             self.ordered = false;
             // Statements that are kept ready hold on to it.
@@ -782,7 +832,18 @@ impl Index for SqliteIndex {
             let mut statement = self.main.connection.prepare_cached(sql)?;
             statement.query_row([state.0], |row| row.get(0)).optional()
         };
-        Ok(self.check("look up a state in", find())?.unwrap_or(false))
+        let is_read = self.check("look up a state in", find())?.unwrap_or(false);
+        self.note_state(state, if is_read { Phase::Known } else { Phase::New })?;
+        Ok(is_read)
+    }
+
+    fn next_unverified_state(&mut self) -> Result<Option<Mac>> {
+        let notes = self.notes()?;
+        notes.database.check("look up states in", notes.new_state())
+    }
+
+    fn state_unreadable(&mut self, state: &Mac) -> Result<()> {
+        self.note_state(state, Phase::Unreadable)
     }
 
     fn state_header(&mut self, state: &Mac, version: Version, parent: &Mac) -> Result<()> {
@@ -793,7 +854,7 @@ impl Index for SqliteIndex {
         };
         self.check("note a state in", note())?;
         self.noted = true;
-        Ok(())
+        self.note_state(state, Phase::Known)
     }
 
     fn next_unread_state(&mut self) -> Result<Option<(Mac, Version)>> {
