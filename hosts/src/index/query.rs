@@ -227,8 +227,7 @@ impl SqliteIndex {
             blobs: blobs.cast_unsigned(),
             #[expect(
                 clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a sum of lengths; exact below 2^53"
+                reason = "a sum of lengths, exact below 2^53"
             )]
             blob_bytes: bytes as u64,
         })
