@@ -10,8 +10,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes {
     /// Length of the content in bytes; 0 for what is not a regular file,
-    /// except where the source says otherwise (directories of Unix). -1 if only
-    /// reading it will tell, as of a pipe.
+    /// except where the source says otherwise (directories of Unix).
     pub size: i64,
     /// Go's `FileMode`, see [`crate::wire::mode`].
     pub mode: u32,
@@ -73,12 +72,7 @@ pub trait Importer {
     /// # Errors
     ///
     /// The connector's, of kind *not found* when the entry vanished.
-    fn stat(
-        &mut self,
-        path: &[u8],
-        hint: &[u8],
-        into: &mut Attributes,
-    ) -> Result<(), Self::Error>;
+    fn stat(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> Result<(), Self::Error>;
 
     /// Opens a regular file to be read from its start. One at a time.
     ///
@@ -94,10 +88,8 @@ pub trait Importer {
     /// The connector's.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error>;
 
-    /// Whether the open file is not, or no longer, the one that
-    /// [`stat`](Self::stat) told of, as far as can be told: asked after its end
-    /// was read, before it is closed. What was read may then be a mixture of
-    /// old and new. A connector that cannot tell says no.
+    /// Whether the open file has changed since [`open`](Self::open): its length
+    /// or its time. A source that cannot tell says no.
     ///
     /// # Errors
     ///

@@ -42,8 +42,12 @@ pub trait StateSink {
     /// # Errors
     ///
     /// The host's.
-    fn coloured(&mut self, kind: ResourceKind, mac: &Mac, when: Timestamp)
-    -> Result<(), Self::Error>;
+    fn coloured(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        when: Timestamp,
+    ) -> Result<(), Self::Error>;
 
     /// The location of a blob in that packfile is no longer valid.
     ///
@@ -106,6 +110,36 @@ pub trait Index: StateSink {
     /// The host's.
     fn next_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
 
+    /// The state whose name is the lowest above `after`, of those that were
+    /// listed by the last refresh and read.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
+
+    /// The usable packfile whose name is the lowest above `after`.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
+
+    /// Marks a resource, for as long as this index lives and no longer.
+    /// Returns whether it was marked before.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, Self::Error>;
+
+    /// Whether a resource is marked.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn is_marked(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, Self::Error>;
+
     /// Starts to bring the index up to date: everything until
     /// [`end_refresh`](Self::end_refresh) belongs to one transaction.
     ///
@@ -120,6 +154,20 @@ pub trait Index: StateSink {
     ///
     /// The host's.
     fn state_listed(&mut self, state: &Mac) -> Result<bool, Self::Error>;
+
+    /// A state that is listed, and neither read, noted, nor unreadable.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn next_unverified_state(&mut self) -> Result<Option<Mac>, Self::Error>;
+
+    /// A state cannot be read: it is passed over until the next refresh.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn state_unreadable(&mut self, state: &Mac) -> Result<(), Self::Error>;
 
     /// Notes the version and parent of a state that is not read yet.
     ///

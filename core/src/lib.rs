@@ -24,19 +24,31 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+pub mod btree;
+pub mod chunker;
+pub mod codec;
+pub mod compression;
+pub mod content;
+pub mod crypto;
+pub mod entropy;
 pub mod error;
 pub mod exporter;
 pub mod host;
 pub mod importer;
 pub mod index;
 pub mod limits;
+pub mod lock;
 pub mod mac;
+pub mod order;
+pub mod refresh;
+pub mod repository;
 pub mod resource;
+pub mod session;
+pub mod snapshot;
+pub mod sort;
 pub mod spool;
 pub mod store;
+#[cfg(feature = "_test")]
+pub mod testing;
 pub mod time;
 pub mod wire;
-pub mod chunker;
-pub mod compression;
-pub mod crypto;
-pub mod codec;

@@ -125,7 +125,8 @@ impl MacKey {
     pub fn hasher(&self) -> MacHasher {
         match self.algorithm {
             HashAlgorithm::Blake3 => MacHasher::Blake3(blake3::Hasher::new_keyed(&self.secret)),
-            HashAlgorithm::Sha256 => {
+            HashAlgorithm::Sha256 =>
+            {
                 #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
                 MacHasher::Sha256(
                     Hmac::new_from_slice(&self.secret).expect("HMAC takes keys of every length"),
@@ -202,9 +203,21 @@ mod tests {
     #[test]
     fn known_answers() {
         for (algorithm, content, wanted) in [
-            (HashAlgorithm::Blake3, &b""[..], "33560a4b127c9c22c8a6ff6ff7e832ba07d894d7f990651c0fa6899cf15f7480"),
-            (HashAlgorithm::Blake3, b"hello world\n", "8bb0d16730742e3cf69cd4ee4975b0815fe74c8f74cb230f4d4cb387f6816218"),
-            (HashAlgorithm::Sha256, b"hello world\n", "d37315a1727754ad69a466bd575535cddfaec8c93d5fcb4407070dc0bddaae48"),
+            (
+                HashAlgorithm::Blake3,
+                &b""[..],
+                "33560a4b127c9c22c8a6ff6ff7e832ba07d894d7f990651c0fa6899cf15f7480",
+            ),
+            (
+                HashAlgorithm::Blake3,
+                b"hello world\n",
+                "8bb0d16730742e3cf69cd4ee4975b0815fe74c8f74cb230f4d4cb387f6816218",
+            ),
+            (
+                HashAlgorithm::Sha256,
+                b"hello world\n",
+                "d37315a1727754ad69a466bd575535cddfaec8c93d5fcb4407070dc0bddaae48",
+            ),
         ] {
             assert_eq!(MacKey::public(algorithm, &ID).mac(content).to_string(), wanted);
         }

@@ -1,0 +1,475 @@
+//! [`Session`]: writes blobs to a store, and then the state that makes them
+//! part of it. Sections 9, 10 and 13 of the format.
+//!
+//! Blobs stream into an upload as they are encoded; nothing of a packfile is
+//! kept but the locations of its blobs, which lie in a spool: they become the
+//! packfile's index when it is closed, and the state in the end.
+//!
+//! The name of a packfile is random. No reader compares it with anything, and
+//! a name that is known from the start lets every connector stream.
+
+use crate::btree::NodeSink;
+use crate::codec::Encoder;
+use crate::error::{Error, Subject};
+use crate::host::Host;
+use crate::index::{Index, Location};
+use crate::limits::PADDING_BYTES;
+use crate::lock::SharedLock;
+use crate::mac::{Mac, MacHasher};
+use crate::repository::{Lend, Repository};
+use crate::resource::{ResourceKind, Version};
+use crate::spool::Spool;
+use crate::store::{Layout, Store, StoreResource, UploadId};
+use crate::time::Timestamp;
+use crate::wire::envelope::{self, HEADER_BYTES};
+use crate::wire::packfile::{BlobRecord, Footer};
+use crate::wire::state::{self, ENTRY_BYTES_MAX, ENTRY_HEAD_BYTES, LOCATION_BYTES, StateEntry};
+
+/// Length of a location in the spool, in bytes: an entry of a state.
+const LOCATION_ENTRY_BYTES: usize = ENTRY_HEAD_BYTES + LOCATION_BYTES;
+
+/// Bytes after which a packfile is closed even if the store sets no bound,
+/// unless it must be the only one: lengths in it have to stay below 2^63.
+const PACKFILE_BYTES_MAX: u64 = 1 << 62;
+
+/// Seconds after which a long session writes a state, as stock does.
+const CHECKPOINT_SECS: i64 = 60 * 60;
+
+/// A packfile being written.
+#[derive(Debug)]
+struct OpenPackfile {
+    upload: UploadId,
+    name: Mac,
+    hasher: MacHasher,
+    /// Bytes of payload so far.
+    payload_bytes: u64,
+    /// Where its first location lies in the spool.
+    first_entry_at: u64,
+}
+
+/// What a session has written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Written {
+    /// Blobs, without padding.
+    pub blobs: u64,
+    /// Bytes of packfiles and states, envelopes included.
+    pub bytes: u64,
+    /// Packfiles.
+    pub packfiles: u64,
+    /// States.
+    pub states: u64,
+}
+
+/// Blobs on their way into a store. Dropped without
+/// [`commit`](Self::commit), nothing of it is visible; packfiles that were
+/// closed stay as orphans, which maintenance removes.
+pub struct Session<'r, 'm, L: Lend> {
+    /// The repository that is written to.
+    pub repository: &'r mut Repository<'m, L>,
+    state_name: Mac,
+    /// Entries of the state to write: locations, in the order of the blobs,
+    /// and closed packfiles.
+    entries: <L::Host as Host>::Spool,
+    open: Option<OpenPackfile>,
+    written: Written,
+    lock: Option<SharedLock>,
+    /// When the last state was written, or the session begun.
+    committed_at: Timestamp,
+}
+
+impl<L: Lend> core::fmt::Debug for Session<'_, '_, L> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Session").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
+    /// A session whose (first) state will be called `state_name`: by custom,
+    /// the identifier of the snapshot.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    pub fn new(
+        repository: &'r mut Repository<'m, L>,
+        state_name: Mac,
+    ) -> Result<Self, Error<L::Error>> {
+        let entries = repository.host.spool()?;
+        let committed_at = repository.host.now();
+        Ok(Self {
+            repository,
+            state_name,
+            entries,
+            open: None,
+            written: Written::default(),
+            lock: None,
+            committed_at,
+        })
+    }
+
+    /// Keeps a lock alive for as long as the session lasts.
+    pub fn hold(&mut self, lock: Option<SharedLock>) {
+        self.lock = lock;
+    }
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    pub fn release(&mut self) -> Result<(), Error<L::Error>> {
+        match self.lock.take() {
+            Some(lock) => Ok(lock.release(self.repository)?),
+            None => Ok(()),
+        }
+    }
+
+    /// To be called often: refreshes the lock, and after an hour makes durable
+    /// what there is, so that the next run need not begin anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`] when the work is to stop; [`Error::Locked`], and
+    /// the host's.
+    pub fn keep_alive(&mut self) -> Result<(), Error<L::Error>> {
+        if self.repository.host.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if let Some(lock) = &mut self.lock {
+            lock.refresh(self.repository)?;
+        }
+        let is_single = self.repository.store.layout() == Layout::SingleFile;
+        let age = self.repository.host.now().secs - self.committed_at.secs;
+        if !is_single && age >= CHECKPOINT_SECS { self.commit() } else { Ok(()) }
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.written
+    }
+
+    /// Stores a blob unless the store has it, and returns its MAC.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    pub fn put(&mut self, kind: ResourceKind, bytes: &[u8]) -> Result<Mac, Error<L::Error>> {
+        let mac = self.repository.mac_key.mac(bytes);
+        self.put_named(kind, &mac, bytes)?;
+        Ok(mac)
+    }
+
+    /// Stores a blob under that MAC unless the store has it. Returns whether
+    /// it was stored.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    pub fn put_named(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        bytes: &[u8],
+    ) -> Result<bool, Error<L::Error>> {
+        if self.repository.index.find(kind, mac)?.is_some() {
+            return Ok(false);
+        }
+        self.append(kind, mac, &mut |write| write(bytes))?;
+        Ok(true)
+    }
+
+    /// Stores a blob without asking whether the store has it. `content` is
+    /// called once, with what it gives the plaintext to, piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// The host's, and what `content` returns.
+    #[expect(clippy::type_complexity, reason = "a callback that is given a callback")]
+    pub fn append(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        content: &mut dyn FnMut(
+            &mut dyn FnMut(&[u8]) -> Result<(), L::Error>,
+        ) -> Result<(), L::Error>,
+    ) -> Result<(), Error<L::Error>> {
+        let mut open = self.packfile()?;
+        let offset_bytes = open.payload_bytes;
+        let repository = &mut *self.repository;
+        let (store, host) = (&mut repository.store, &mut repository.host);
+        let mut out = |bytes: &[u8]| {
+            open.hasher.update(bytes);
+            store.write(open.upload, bytes)
+        };
+        let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
+        let encode = &mut repository.memory.encode;
+        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
+            .map_err(Error::damaged(Subject::Config))?;
+        content(&mut |bytes| encoder.write(bytes))?;
+        let length = encoder.finish()?;
+        open.payload_bytes += length;
+        self.written.blobs += 1;
+        self.note(&open, kind, mac, offset_bytes, length)?;
+        self.keep_or_close(open)
+    }
+
+    /// Notes where a blob lies, for index and state.
+    fn note(
+        &mut self,
+        open: &OpenPackfile,
+        kind: ResourceKind,
+        mac: &Mac,
+        offset_bytes: u64,
+        length: u64,
+    ) -> Result<(), Error<L::Error>> {
+        // Chunks are at most 64 MiB, objects of 4 GiB describe files of 40 TB.
+        let length_bytes = u32::try_from(length).map_err(|_| Error::Memory {
+            what: "the length of a blob in its packfile",
+            needed_bytes: length,
+            lent_bytes: u64::from(u32::MAX),
+        })?;
+        let location = Location { packfile: open.name, offset_bytes, length_bytes };
+        let mut entry = [0; ENTRY_BYTES_MAX];
+        self.entries.append(StateEntry::Location(kind, *mac, location).emit(&mut entry))?;
+        if kind != ResourceKind::RANDOM {
+            self.repository.index.add(kind, mac, &location)?;
+        }
+        Ok(())
+    }
+
+    /// The open packfile, taken out; a new one if there is none.
+    fn packfile(&mut self) -> Result<OpenPackfile, Error<L::Error>> {
+        if let Some(open) = self.open.take() {
+            return Ok(open);
+        }
+        let repository = &mut *self.repository;
+        let mut name = Mac::ZERO;
+        repository.host.fill_random(&mut name.0)?;
+        let upload = repository.store.begin(StoreResource::Packfile)?;
+        let mut hasher = repository.mac_key.hasher();
+        let header = envelope::header(ResourceKind::PACKFILE, Version::V1_0_0);
+        hasher.update(&header);
+        repository.store.write(upload, &header)?;
+        let first_entry_at = self.entries.len();
+        Ok(OpenPackfile { upload, name, hasher, payload_bytes: 0, first_entry_at })
+    }
+
+    fn keep_or_close(&mut self, open: OpenPackfile) -> Result<(), Error<L::Error>> {
+        let is_full = match self.repository.store.layout() {
+            Layout::SingleFile => false,
+            Layout::Directory => {
+                let max = self.repository.facts.packfile_bytes_max;
+                open.payload_bytes > max.min(PACKFILE_BYTES_MAX)
+            }
+        };
+        if is_full {
+            return self.close(open);
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Ends a packfile: padding, index, footer, MAC. Then it is durable.
+    fn close(&mut self, mut open: OpenPackfile) -> Result<(), Error<L::Error>> {
+        let is_single = self.repository.store.layout() == Layout::SingleFile;
+        self.write_padding(&mut open, is_single)?;
+        let now = self.repository.host.now();
+        let index_offset_bytes = open.payload_bytes;
+        let (index_mac, count) = self.write_index(&mut open)?;
+        let footer = Footer {
+            timestamp_nanos: if is_single { 0 } else { now.unix_nanos() },
+            count,
+            index_offset_bytes,
+            index_mac,
+        };
+        let before = open.payload_bytes;
+        self.write_unit(&mut open, &footer.emit())?;
+        let footer_bytes = u32::try_from(open.payload_bytes - before).unwrap_or(u32::MAX);
+        self.write_raw(&mut open, &footer_bytes.to_le_bytes())?;
+        let store = &mut self.repository.store;
+        let trailer = open.hasher.finish();
+        store.write(open.upload, &trailer.0)?;
+        store.commit(open.upload, &open.name)?;
+        let mut entry = [0; ENTRY_BYTES_MAX];
+        let declared = StateEntry::Packfile(open.name, self.state_name, now);
+        self.entries.append(declared.emit(&mut entry))?;
+        self.written.packfiles += 1;
+        self.written.bytes += open.payload_bytes + envelope::ENVELOPE_BYTES;
+        Ok(())
+    }
+
+    /// Random bytes after the last blob: stock reads past the end of what it
+    /// wants, and takes a short read for an error (trap 3). A ptar lists no
+    /// padding; its index and state come after the blobs, but may be short.
+    fn write_padding(
+        &mut self,
+        open: &mut OpenPackfile,
+        is_single: bool,
+    ) -> Result<(), Error<L::Error>> {
+        let start = open.payload_bytes;
+        let mut piece = [0; 512];
+        for _ in 0..PADDING_BYTES / piece.len() {
+            self.repository.host.fill_random(&mut piece)?;
+            self.write_raw(open, &piece)?;
+        }
+        if is_single {
+            return Ok(());
+        }
+        let mut mac = Mac::ZERO;
+        self.repository.host.fill_random(&mut mac.0)?;
+        self.note(open, ResourceKind::RANDOM, &mac, start, open.payload_bytes - start)
+    }
+
+    fn write_raw(&mut self, open: &mut OpenPackfile, bytes: &[u8]) -> Result<(), Error<L::Error>> {
+        open.hasher.update(bytes);
+        self.repository.store.write(open.upload, bytes)?;
+        open.payload_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes an encoded unit that is no blob.
+    fn write_unit(&mut self, open: &mut OpenPackfile, bytes: &[u8]) -> Result<(), Error<L::Error>> {
+        let repository = &mut *self.repository;
+        let (store, host) = (&mut repository.store, &mut repository.host);
+        let mut out = |bytes: &[u8]| {
+            open.hasher.update(bytes);
+            store.write(open.upload, bytes)
+        };
+        let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
+        let encode = &mut repository.memory.encode;
+        let encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
+            .map_err(Error::damaged(Subject::Config))?;
+        open.payload_bytes += encoder.finish_with(bytes)?;
+        Ok(())
+    }
+
+    /// Writes the index of the packfile, from its locations in the spool.
+    fn write_index(&mut self, open: &mut OpenPackfile) -> Result<(Mac, u32), Error<L::Error>> {
+        let repository = &mut *self.repository;
+        let (store, host) = (&mut repository.store, &mut repository.host);
+        let mut index_hasher = repository.mac_key.hasher();
+        let mut out = |bytes: &[u8]| {
+            open.hasher.update(bytes);
+            store.write(open.upload, bytes)
+        };
+        let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
+        let encode = &mut repository.memory.encode;
+        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
+            .map_err(Error::damaged(Subject::Config))?;
+        let (mut at, mut count) = (open.first_entry_at, 0);
+        let mut entry = [0; LOCATION_ENTRY_BYTES];
+        while at < self.entries.len() {
+            self.entries.read_at(at, &mut entry)?;
+            at += LOCATION_ENTRY_BYTES as u64;
+            let Ok(state::Parsed::Entry(StateEntry::Location(kind, mac, location), _)) =
+                StateEntry::parse(&entry, false)
+            else {
+                continue;
+            };
+            let record = BlobRecord {
+                kind,
+                mac,
+                offset_bytes: location.offset_bytes,
+                length_bytes: location.length_bytes,
+            };
+            let record = record.emit();
+            index_hasher.update(&record);
+            encoder.write(&record)?;
+            count += 1;
+        }
+        open.payload_bytes += encoder.finish()?;
+        Ok((index_hasher.finish(), count))
+    }
+
+    /// Makes everything so far part of the store: closes the packfile, and
+    /// writes a state when all packfiles are durable. The session goes on with
+    /// a state of another name.
+    ///
+    /// # Errors
+    ///
+    /// The host's. The store is as it was before, but for orphans.
+    pub fn commit(&mut self) -> Result<(), Error<L::Error>> {
+        if let Some(open) = self.open.take() {
+            self.close(open)?;
+        } else if self.repository.store.layout() == Layout::SingleFile {
+            let open = self.packfile()?;
+            self.close(open)?;
+        }
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let version_and_parent = self.repository.index.newest_state()?;
+        let (version, parent) = match version_and_parent {
+            // A store of clients of 1.0 stays readable to them.
+            Some((version, _)) if version < Version::V1_1_0 => (Version::V1_0_0, None),
+            Some((_, newest)) => (Version::V1_1_0, Some(newest)),
+            None => (Version::V1_1_0, Some(Mac::ZERO)),
+        };
+        self.write_state(version, parent)?;
+        self.entries.truncate(0)?;
+        self.repository.host.fill_random(&mut self.state_name.0)?;
+        self.committed_at = self.repository.host.now();
+        Ok(())
+    }
+
+    fn write_state(
+        &mut self,
+        version: Version,
+        parent: Option<Mac>,
+    ) -> Result<(), Error<L::Error>> {
+        let now = self.repository.host.now();
+        let repository = &mut *self.repository;
+        let (store, host) = (&mut repository.store, &mut repository.host);
+        let upload = store.begin(StoreResource::State)?;
+        let mut hasher = repository.mac_key.hasher();
+        let header = envelope::header(ResourceKind::STATE, version);
+        hasher.update(&header);
+        store.write(upload, &header)?;
+        let mut out = |bytes: &[u8]| {
+            hasher.update(bytes);
+            store.write(upload, bytes)
+        };
+        let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
+        let encode = &mut repository.memory.encode;
+        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
+            .map_err(Error::damaged(Subject::Config))?;
+        if let Some(parent) = parent {
+            encoder.write(&parent.0)?;
+        }
+        let mut piece = [0; 4096];
+        let (mut at, end) = (0, self.entries.len());
+        while at < end {
+            let step = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+            self.entries.read_at(at, &mut piece[..step])?;
+            encoder.write(&piece[..step])?;
+            at += step as u64;
+        }
+        encoder.write(&state::metadata(version, now, &repository.facts.repository_id))?;
+        let length = encoder.finish()?;
+        let trailer = hasher.finish();
+        store.write(upload, &trailer.0)?;
+        store.commit(upload, &self.state_name)?;
+        self.written.states += 1;
+        self.written.bytes += length + HEADER_BYTES as u64 + 32;
+        Ok(())
+    }
+}
+
+impl<L: Lend> Drop for Session<'_, '_, L> {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.repository.store.abort(open.upload);
+        }
+        // Best effort: a lock that stays is stale ten minutes later.
+        let _ = self.release();
+    }
+}
+
+impl<L: Lend> NodeSink for Session<'_, '_, L> {
+    type Error = L::Error;
+
+    fn put(&mut self, kind: ResourceKind, bytes: &[u8]) -> Result<Mac, Error<L::Error>> {
+        Session::put(self, kind, bytes)
+    }
+}

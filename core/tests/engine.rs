@@ -1,0 +1,398 @@
+//! The engine over doubles: a store in memory, a tree in memory.
+#![cfg(feature = "_test")]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use tiroir_core::chunker::Parameters;
+use tiroir_core::codec::{
+    DECODE_SCRATCH_BYTES_MIN, DecodeScratch, ENCODE_SCRATCH_BYTES_MIN, EncodeScratch,
+};
+use tiroir_core::compression::Compression;
+use tiroir_core::error::Error;
+use tiroir_core::index::Index;
+use tiroir_core::limits::PATH_BYTES_MAX;
+use tiroir_core::mac::{HashAlgorithm, Mac};
+use tiroir_core::refresh::OnDamage;
+use tiroir_core::repository::{self, IO_BYTES, Lend, Memory, Repository};
+use tiroir_core::resource::{ResourceKind, Version};
+use tiroir_core::snapshot::backup::{self, backup, backup_bytes};
+use tiroir_core::snapshot::check::{
+    self, check_bytes, check_packfiles, check_snapshot, check_states,
+};
+use tiroir_core::snapshot::restore::{self, Links, restore, restore_bytes};
+use tiroir_core::snapshot::{read_header, walk};
+use tiroir_core::store::{Store, StoreResource};
+use tiroir_core::testing::{
+    FaultStore, MemExporter, MemHost, MemImporter, MemIndex, MemStore, RestoredKind, TestError,
+};
+use tiroir_core::time::Timestamp;
+use tiroir_core::wire::config::{Chunking, Config};
+use tiroir_core::wire::envelope;
+use tiroir_core::wire::msgpack::Writer;
+
+struct Doubles<S>(std::marker::PhantomData<S>);
+
+impl<S: Store<Error = TestError>> Lend for Doubles<S> {
+    type Error = TestError;
+    type Host = MemHost;
+    type Store = S;
+    type Index = MemIndex;
+}
+
+const CHUNK: usize = 65_536;
+
+fn config() -> Vec<u8> {
+    let config = Config {
+        timestamp: Timestamp { secs: 1_700_000_000, nanos: 0 },
+        repository_id: [7; 16],
+        packfile_bytes_max: 200_000,
+        chunking: Chunking {
+            algorithm: b"fastcdc-v1.0.0",
+            min_bytes: 4096,
+            normal_bytes: 16_384,
+            max_bytes: 65_536,
+        },
+        hashing: HashAlgorithm::Blake3,
+        compression: Compression::Lz4,
+        encryption: None,
+    };
+    let mut bytes = envelope::header(ResourceKind::CONFIG, Version::V1_0_0).to_vec();
+    let mut space = [0; 1024];
+    let mut writer = Writer::new(&mut space);
+    config.emit(&mut writer);
+    bytes.extend_from_slice(writer.finish().unwrap());
+    let mac = repository::config_mac(&bytes, None);
+    bytes.extend_from_slice(&mac.0);
+    bytes
+}
+
+fn new_store() -> MemStore {
+    let mut store = MemStore::default();
+    store.create(&config()).unwrap();
+    store
+}
+
+/// Opens the store, calls `work`, and gives the store back.
+fn with<S: Store<Error = TestError>, T>(
+    store: S,
+    seed: u64,
+    work: impl FnOnce(&mut Repository<'_, Doubles<S>>, &mut [u8]) -> T,
+) -> (T, S) {
+    let (mut io, mut encode) = (vec![0; IO_BYTES], vec![0; ENCODE_SCRATCH_BYTES_MIN]);
+    let mut decode = vec![0; DECODE_SCRATCH_BYTES_MIN];
+    let memory = Memory {
+        io: &mut io,
+        encode: EncodeScratch::new(&mut encode).unwrap(),
+        decode: DecodeScratch::new(&mut decode).unwrap(),
+    };
+    let host = MemHost::new(seed);
+    let mut repository: Repository<'_, Doubles<S>> =
+        Repository::open(host, store, MemIndex::default(), &config(), None, memory).unwrap();
+    let bytes = backup_bytes(CHUNK).max(check_bytes(CHUNK)).max(restore_bytes(CHUNK));
+    let mut work_memory = vec![0; bytes];
+    let result = work(&mut repository, &mut work_memory);
+    (result, repository.store)
+}
+
+fn options() -> backup::Options<'static> {
+    backup::Options { name: b"default", hostname: b"test", ..Default::default() }
+}
+
+fn back_up<S: Store<Error = TestError>>(
+    store: S,
+    seed: u64,
+    importer: &mut MemImporter,
+) -> (Result<backup::Report, Error<TestError>>, S) {
+    with(store, seed, |repository, memory| {
+        backup(repository, importer, &options(), memory, &mut |_| {})
+    })
+}
+
+/// Checks everything, and returns the number of snapshots and what is wrong.
+fn check_all<S: Store<Error = TestError>>(store: S) -> ((usize, Vec<String>), S) {
+    with(store, 99, |repository, memory| {
+        let mut bad = Vec::new();
+        let mut found = |event: &check::Event<'_, TestError>| {
+            if let check::Event::Bad { path, error } = event {
+                let path = path.map(String::from_utf8_lossy);
+                bad.push(format!("{error} {path:?}"));
+            }
+        };
+        check_states(repository, &mut found).unwrap();
+        check_packfiles(repository, &check::Options::default(), &mut found).unwrap();
+        let (mut after, mut snapshots) = (None, 0);
+        while let Some(snapshot) = repository.index.next_snapshot(after.as_ref()).unwrap() {
+            let options = check::Options::default();
+            check_snapshot(repository, &snapshot, None, &options, memory, &mut found).unwrap();
+            (after, snapshots) = (Some(snapshot), snapshots + 1);
+        }
+        (snapshots, bad)
+    })
+}
+
+#[derive(Default)]
+struct MemLinks(BTreeMap<(u64, u64, Mac), Vec<u8>>);
+
+impl Links for MemLinks {
+    type Error = TestError;
+
+    fn first_name(
+        &mut self,
+        (dev, ino, object): (u64, u64, &Mac),
+        path: &[u8],
+        out: &mut [u8; PATH_BYTES_MAX],
+    ) -> Result<Option<usize>, TestError> {
+        if let Some(first) = self.0.get(&(dev, ino, *object)) {
+            out[..first.len()].copy_from_slice(first);
+            return Ok(Some(first.len()));
+        }
+        self.0.insert((dev, ino, *object), path.to_vec());
+        Ok(None)
+    }
+}
+
+fn restore_newest(store: MemStore, source: &[u8]) -> (MemExporter, restore::Report) {
+    let mut exporter = MemExporter::new();
+    let (report, _) = with(store, 5, |repository, memory| {
+        repository.refresh(&mut |_| OnDamage::Fail).unwrap();
+        let mut header_memory = vec![0; 65_536];
+        let (mut after, mut newest) = (None, None);
+        while let Some(snapshot) = repository.index.next_snapshot(after.as_ref()).unwrap() {
+            let header = read_header(repository, &snapshot, &mut header_memory).unwrap();
+            newest = newest.max(Some((header.timestamp, snapshot)));
+            after = Some(snapshot);
+        }
+        let snapshot = newest.unwrap().1;
+        let trees = read_header(repository, &snapshot, &mut header_memory).unwrap().source.trees;
+        restore(
+            repository,
+            &trees,
+            source,
+            &mut exporter,
+            &mut MemLinks::default(),
+            &restore::Options::default(),
+            memory,
+            &mut |event| {
+                if let restore::Event::Failed { path, error } = event {
+                    panic!("{} {error}", String::from_utf8_lossy(path));
+                }
+            },
+        )
+        .unwrap()
+    });
+    (exporter, report)
+}
+
+fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed;
+    (0..len)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .collect()
+}
+
+fn tree() -> MemImporter {
+    let mut importer = MemImporter::new(b"/srv/data");
+    importer.file(b"/srv/data/empty", b"");
+    importer.file(b"/srv/data/small", b"hello world\n");
+    importer.file(b"/srv/data/large", &bytes(3, 700_000));
+    importer.directory(b"/srv/data/a");
+    importer.directory(b"/srv/data/a.b");
+    importer.file(b"/srv/data/a/x", b"x");
+    importer.file(b"/srv/data/a.b/y", b"y");
+    importer.symlink(b"/srv/data/link", b"small");
+    let mut deep = b"/srv/data/deep".to_vec();
+    for _ in 0..40 {
+        importer.directory(&deep);
+        deep.extend_from_slice(b"/d");
+    }
+    importer.directory(b"/srv/data/many");
+    for n in 0..700 {
+        importer.file(format!("/srv/data/many/{n:05}").as_bytes(), &bytes(n, 10 + n as usize));
+    }
+    let entry = importer.file(b"/srv/data/one", b"linked");
+    (entry.attributes.nlink, entry.attributes.ino) = (2, 4242);
+    let entry = importer.file(b"/srv/data/two", b"linked");
+    (entry.attributes.nlink, entry.attributes.ino) = (2, 4242);
+    let entry = importer.file(b"/srv/data/xattrs", b"with attributes");
+    entry.xattrs.insert(b"user.b".to_vec(), b"2".to_vec());
+    entry.xattrs.insert(b"user.a".to_vec(), bytes(9, 3000));
+    importer
+}
+
+#[test]
+fn restored_is_what_was_backed_up() {
+    let mut importer = tree();
+    let (report, store) = back_up(new_store(), 1, &mut importer);
+    let report = report.unwrap();
+    assert_eq!(report.summary.total_errors(), 0);
+    assert_eq!(check_all(store.clone()).0, (1, vec![]));
+    assert_eq!(store.resources(StoreResource::Lock).len(), 0);
+    assert!(store.resources(StoreResource::Packfile).len() > 2);
+
+    let (exporter, restored) = restore_newest(store, b"/srv/data");
+    assert_eq!(restored.failed, 0);
+    let mut files = 0;
+    for (path, entry) in importer.entries() {
+        let Some(relative) = path.strip_prefix(b"/srv/data/") else { continue };
+        let found = &exporter.entries()[relative];
+        match &found.kind {
+            RestoredKind::File(content) => assert_eq!(content, &entry.content),
+            RestoredKind::HardLink(first) => assert_eq!(first, b"one"),
+            _ => continue,
+        }
+        files += 1;
+    }
+    assert!(files > 700);
+    assert_eq!(exporter.entries()[&b"xattrs"[..]].xattrs.len(), 2);
+    assert!(
+        matches!(&exporter.entries()[&b"link"[..]].kind, RestoredKind::Symlink(t) if t == b"small")
+    );
+}
+
+#[test]
+fn unchanged_costs_next_to_nothing() {
+    let mut importer = tree();
+    let (first, store) = back_up(new_store(), 1, &mut importer);
+    let (second, store) = back_up(store, 2, &mut importer);
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!(second.new_bytes, 0);
+    assert!(second.unchanged > 700);
+    assert_eq!(second.summary, first.summary);
+    // A header, and one index blob or two: the trees are the same.
+    assert!(second.written.blobs < 4, "{:?}", second.written);
+    assert_eq!(check_all(store).0, (2, vec![]));
+}
+
+#[test]
+fn change_is_found() {
+    let mut importer = tree();
+    let (_, store) = back_up(new_store(), 1, &mut importer);
+    importer.file(b"/srv/data/many/00100", b"changed");
+    importer.entry_mut(b"/srv/data/many/00100").unwrap().attributes.mod_time.secs += 1;
+    importer.remove(b"/srv/data/many/00200");
+    importer.file(b"/srv/data/many/99999", b"new");
+    let (report, store) = back_up(store, 2, &mut importer);
+    assert_eq!(report.unwrap().new_bytes, 10);
+    let (exporter, _) = restore_newest(store.clone(), b"/srv/data/many");
+    assert_eq!(exporter.content(b"00100"), Some(&b"changed"[..]));
+    assert_eq!(exporter.content(b"00200"), None);
+    assert_eq!(check_all(store).0, (2, vec![]));
+}
+
+#[test]
+fn what_cannot_be_read_is_recorded() {
+    let mut importer = tree();
+    importer.entry_mut(b"/srv/data/small").unwrap().open_error = Some(TestError::PermissionDenied);
+    importer.entry_mut(b"/srv/data/many/00005").unwrap().read_error = Some((5, TestError::Fault));
+    importer.entry_mut(b"/srv/data/many/00006").unwrap().stat_error = Some(TestError::Fault);
+    let mut failed = Vec::new();
+    let (report, store) = with(new_store(), 1, |repository, memory| {
+        backup(repository, &mut importer, &options(), memory, &mut |event| {
+            if let backup::Event::Failed { path, .. } = event {
+                failed.push(path.to_vec());
+            }
+        })
+    });
+    assert_eq!(report.unwrap().summary.total_errors(), 3);
+    assert_eq!(failed.len(), 3);
+    assert_eq!(check_all(store.clone()).0, (1, vec![]));
+    let (exporter, _) = restore_newest(store, b"/srv/data");
+    assert_eq!(exporter.content(b"small"), None);
+    assert_eq!(exporter.content(b"many/00004").map(<[u8]>::len), Some(14));
+}
+
+#[test]
+fn paths_are_found_through_links() {
+    let (_, store) = back_up(new_store(), 1, &mut tree());
+    with(store, 3, |repository, memory| {
+        repository.refresh(&mut |_| OnDamage::Fail).unwrap();
+        let snapshot = repository.index.next_snapshot(None).unwrap().unwrap();
+        let mut header_memory = vec![0; 65_536];
+        let trees = read_header(repository, &snapshot, &mut header_memory).unwrap().source.trees;
+        let mut memory =
+            tiroir_core::snapshot::ReadMemory::new::<TestError>(memory, CHUNK).unwrap();
+        let mut out = [0; PATH_BYTES_MAX];
+        let mut find = |path: &[u8]| {
+            walk::resolve(repository, &trees, path, &mut memory, &mut out)
+                .map(|len| out[..len].to_vec())
+        };
+        assert_eq!(find(b"/srv/data/link"), Ok(b"/srv/data/small".to_vec()));
+        assert_eq!(find(b"/srv/./data/../data/a/x"), Ok(b"/srv/data/a/x".to_vec()));
+        assert_eq!(find(b"/"), Ok(b"/".to_vec()));
+        assert_eq!(find(b"/srv/none"), Err(Error::NoSuchPath));
+    });
+}
+
+/// A backup cut short at any operation loses nothing that was there before,
+/// and goes through when it is tried again.
+#[test]
+fn cut_at_every_operation() {
+    let mut importer = MemImporter::new(b"/d");
+    for n in 0..30u64 {
+        importer.file(format!("/d/{n}").as_bytes(), &bytes(n, 30_000));
+    }
+    let (_, before) = back_up(new_store(), 1, &mut importer);
+    importer.file(b"/d/new", &bytes(77, 300_000));
+    let (_, whole) = back_up(FaultStore::new(before.clone(), u32::MAX), 2, &mut importer);
+    let operations = whole.operations();
+    assert!(operations > 20, "the sweep would be empty");
+    for lost_answer in [false, true] {
+        for fuel in 0..operations {
+            let mut cut = FaultStore::new(before.clone(), fuel);
+            if lost_answer {
+                cut = cut.with_lost_answer();
+            }
+            let (result, cut) = back_up(cut, 2, &mut importer);
+            let mut after = cut.into_inner();
+            after.restart();
+            let ((snapshots, bad), after) = check_all(after);
+            assert!(bad.is_empty(), "cut after {fuel} operations: {bad:?}");
+            assert!(snapshots == 1 || lost_answer || result.is_ok(), "cut after {fuel}");
+            let (again, after) = back_up(after, 3, &mut importer);
+            again.unwrap_or_else(|error| panic!("retried after {fuel} operations: {error}"));
+            let ((more, bad), _) = check_all(after);
+            assert!(bad.is_empty() && more == snapshots + 1, "retried after {fuel}: {bad:?}");
+        }
+    }
+}
+
+/// Every byte of every file of the store matters to the check.
+#[test]
+fn every_flipped_byte_is_found() {
+    let mut importer = MemImporter::new(b"/d");
+    importer.file(b"/d/file", b"some content");
+    importer.file(b"/d/dir/other", &bytes(1, 3000));
+    let (_, store) = back_up(new_store(), 1, &mut importer);
+    for resource in [StoreResource::Packfile, StoreResource::State] {
+        let files = store.resources(resource).clone();
+        for (name, content) in files {
+            for at in (0..content.len()).step_by(if content.len() > 2000 { 97 } else { 7 }) {
+                let mut damaged = store.clone();
+                damaged.resources_mut(resource).get_mut(&name).unwrap()[at] ^= 0x40;
+                let ((_, bad), _) = check_all(damaged);
+                assert!(!bad.is_empty(), "{resource:?} byte {at}");
+            }
+            for len in [0, 1, 47, 48, content.len() / 2, content.len() - 1] {
+                let mut damaged = store.clone();
+                damaged.resources_mut(resource).get_mut(&name).unwrap().truncate(len);
+                let ((_, bad), _) = check_all(damaged);
+                assert!(!bad.is_empty(), "{resource:?} cut to {len}");
+            }
+            let mut damaged = store.clone();
+            damaged.resources_mut(resource).remove(&name);
+            let ((snapshots, bad), _) = check_all(damaged);
+            assert!(snapshots == 0 || !bad.is_empty(), "{resource:?} missing");
+        }
+    }
+}
+
+#[test]
+fn chunking_parameters_are_checked_at_open() {
+    assert!(Parameters::new(b"rabin", 1, 2, 3).is_err());
+}
