@@ -121,7 +121,7 @@ fn describe(root: &Path) -> Vec<String> {
             }
             _ => Vec::new(),
         };
-        let mut value = vec![0; 100];
+        let mut value = [0; 100];
         let xattr = rustix::fs::lgetxattr(&path, "user.note", &mut value[..]);
         lines.push(format!(
             "{} {:o} {}:{} {}.{} {:?} {}",
