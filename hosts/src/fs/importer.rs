@@ -1,9 +1,8 @@
 //! [`FsImporter`]: backs up a directory or a file of a local file system.
 //!
 //! What is below the root is reached from the root's descriptor, one component
-//! after the other, and no symbolic link is ever followed: see
-//! [`Beneath`](super::beneath). Above the root only the way to it is shown, with
-//! the attributes that those directories have.
+//! after the other, and no symbolic link is ever followed. Above the root only
+//! the way to it is shown, with the attributes that those directories have.
 //!
 //! Which root a path gives, as in stock unless said otherwise:
 //!
