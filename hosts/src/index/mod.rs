@@ -24,6 +24,7 @@
 
 mod database;
 mod filter;
+mod notes;
 mod query;
 mod schema;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use tiroir_core::time::Timestamp;
 
 pub(crate) use self::database::Database;
 use self::filter::Filter;
+use self::notes::{Notes, Phase};
 pub use self::query::{PackedBlob, Packfile, Totals};
 use self::schema::{Found, PackfileRow, flags, known};
 use crate::error::{Context as _, HostsError, Result};
@@ -54,6 +56,9 @@ const FILE_NAME: &str = "index.sqlite";
 
 /// Packfiles whose numbers are kept in memory.
 const PACKFILE_SLOTS: usize = 256;
+
+/// Page cache of the notes of a run, in bytes.
+const NOTES_CACHE_BYTES: usize = 128 * 1024;
 
 /// How an index uses memory, disk and time.
 #[derive(Clone, Debug)]
@@ -138,6 +143,8 @@ pub struct SqliteIndex {
     /// `ordered` is attached.
     ordered: bool,
     slots: Vec<Option<Slot>>,
+    /// Made when it is first needed.
+    notes: Option<Notes>,
 }
 
 impl SqliteIndex {
@@ -219,7 +226,22 @@ impl SqliteIndex {
             generation: 0,
             ordered: false,
             slots: vec![None; PACKFILE_SLOTS],
+            notes: None,
         }
+    }
+
+    /// The notes of this run.
+    fn notes(&mut self) -> Result<&Notes> {
+        let notes = match self.notes.take() {
+            Some(notes) => notes,
+            None => Notes::new(&self.options.spool_directory, NOTES_CACHE_BYTES)?,
+        };
+        Ok(self.notes.insert(notes))
+    }
+
+    fn note_state(&mut self, state: &Mac, phase: Phase) -> Result<()> {
+        let notes = self.notes()?;
+        notes.database.check("note a state in", notes.state(state, phase))
     }
 
     /// Whether what is read now will have to be read again next time.
@@ -893,7 +915,7 @@ impl Index for SqliteIndex {
             self.set_known(state, known::NOTED)?;
         }
         self.noted = true;
-        Ok(())
+        self.note_state(state, Phase::Known)
     }
 
     fn next_unread_state(&mut self) -> Result<Option<(Mac, Version)>> {
