@@ -34,6 +34,9 @@ pub struct Attributes {
     pub link_target: Vec<u8, LINK_BYTES_MAX>,
 }
 
+/// Takes the name of a child, and a hint: see [`Importer::list`].
+pub type Each<'e, E> = dyn FnMut(&[u8], &[u8]) -> Result<(), E> + 'e;
+
 /// Reads what is backed up.
 ///
 /// Paths are absolute, clean and separated by `/`. The engine sorts: an
@@ -61,7 +64,7 @@ pub trait Importer {
     fn list(
         &mut self,
         directory: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Self::Error>,
+        each: &mut Each<'_, Self::Error>,
     ) -> Result<(), Self::Error>;
 
     /// Reads the attributes of an entry, without following a symbolic link.

@@ -3,6 +3,8 @@
 //! The documentation of [`Store`] in words of its own; connectors of other
 //! packages may call it too.
 
+#![expect(clippy::unwrap_used, reason = "a test that others call")]
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::ops::ControlFlow;

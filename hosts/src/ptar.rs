@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -254,18 +255,15 @@ enum Stage {
 #[derive(Debug)]
 enum Output {
     /// A file that gets its name at the end.
-    File {
-        file: File,
-        temporary: PathBuf,
-    },
-    Stream(io::Stdout),
+    File { file: File, temporary: PathBuf },
+    /// Standard output, without the buffer of lines that belongs to it.
+    Stream(File),
 }
 
 impl Output {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::File { file, .. } => file.write_all(bytes),
-            Self::Stream(stream) => stream.write_all(bytes),
+            Self::File { file, .. } | Self::Stream(file) => file.write_all(bytes),
         }
     }
 }
@@ -345,7 +343,8 @@ impl PtarWriter {
 
     fn open_output(&mut self) -> Result<Output> {
         if self.is_stream() {
-            return Ok(Output::Stream(io::stdout()));
+            let stream = io::stdout().as_fd().try_clone_to_owned().at("open", &self.target)?;
+            return Ok(Output::Stream(stream.into()));
         }
         if !self.overwrite && fs::symlink_metadata(&self.target).is_ok() {
             return Err(self.exists());
@@ -434,8 +433,7 @@ impl PtarWriter {
                 let temporary = temporary.clone();
                 self.publish(&temporary)
             }
-            Some(Output::Stream(stream)) => stream.flush().at("write", &self.target),
-            None => Ok(()),
+            Some(Output::Stream(_)) | None => Ok(()),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 use tiroir_core::host::HostErrorKind;
-use tiroir_core::importer::{Attributes, Importer};
+use tiroir_core::importer::{Attributes, Each, Importer};
 use tiroir_core::time::Timestamp;
 use tiroir_core::wire::mode;
 
@@ -89,11 +89,7 @@ impl<R: Read> Importer for StdinImporter<R> {
         b"/"
     }
 
-    fn list(
-        &mut self,
-        directory: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    fn list(&mut self, directory: &[u8], each: &mut Each<'_, HostsError>) -> Result<()> {
         let Some(rest) = self.below(directory) else { return Err(Self::not_found(directory)) };
         each(rest.split(|&byte| byte == b'/').next().unwrap_or_default(), &[])
     }

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+/// Takes the text of a warning.
+type Receiver = dyn FnMut(&str) + Send;
+
 /// Receives warnings: things that are not errors, and worth a line in a log.
 #[derive(Default)]
 pub(crate) struct Warnings {
-    receiver: Option<Box<dyn FnMut(&str) + Send>>,
+    receiver: Option<Box<Receiver>>,
 }
 
 impl Warnings {

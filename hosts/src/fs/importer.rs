@@ -1,9 +1,8 @@
 //! [`FsImporter`]: backs up a directory or a file of a local file system.
 //!
 //! What is below the root is reached from the root's descriptor, one component
-//! after the other, and no symbolic link is ever followed: see
-//! [`Beneath`](super::beneath). Above the root only the way to it is shown, with
-//! the attributes that those directories have.
+//! after the other, and no symbolic link is ever followed. Above the root only
+//! the way to it is shown, with the attributes that those directories have.
 //!
 //! Which root a path gives, as in stock unless said otherwise:
 //!
@@ -27,7 +26,7 @@ use std::path::Path;
 use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use tiroir_core::host::HostErrorKind;
-use tiroir_core::importer::{Attributes, Importer};
+use tiroir_core::importer::{Attributes, Each, Importer};
 use tiroir_core::limits::LINK_BYTES_MAX;
 use tiroir_core::time::Timestamp;
 use tiroir_core::wire::mode;
@@ -180,11 +179,7 @@ impl FsImporter {
     }
 
     /// Lists a directory above the root: what leads on.
-    fn list_above(
-        &self,
-        directory: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    fn list_above(&self, directory: &[u8], each: &mut Each<'_, HostsError>) -> Result<()> {
         let mut last = None;
         for top in [Some(&self.top), self.link.as_ref()].into_iter().flatten() {
             let Some(rest) = below_strictly(directory, top) else { continue };
@@ -216,7 +211,7 @@ impl FsImporter {
         &mut self,
         directory: &[u8],
         rest: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+        each: &mut Each<'_, HostsError>,
     ) -> Result<()> {
         if rest.is_empty() && self.root_ignored {
             return Ok(());
@@ -240,7 +235,7 @@ impl FsImporter {
         directory: &[u8],
         opened: &OwnedFd,
         buffer: &mut [MaybeUninit<u8>],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+        each: &mut Each<'_, HostsError>,
     ) -> Result<()> {
         let mut path = directory.to_vec();
         if path != b"/" {
@@ -376,11 +371,7 @@ impl Importer for FsImporter {
         &self.base_path
     }
 
-    fn list(
-        &mut self,
-        directory: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    fn list(&mut self, directory: &[u8], each: &mut Each<'_, HostsError>) -> Result<()> {
         match self.position(directory) {
             Position::Below(rest) => self.list_below(directory, rest, each),
             Position::Above => self.list_above(directory, each),
@@ -514,10 +505,7 @@ fn absolute(path: &Path) -> Result<std::path::PathBuf> {
 /// The fields of `Stat` have other types on every architecture.
 #[allow(
     clippy::unnecessary_cast,
-    clippy::cast_lossless,
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_possible_wrap,
     reason = "none loses anything: sizes are below 2^63, nanoseconds below 10^9"
 )]
 fn fill(stat: &Stat, into: &mut Attributes) {
@@ -534,18 +522,13 @@ fn fill(stat: &Stat, into: &mut Attributes) {
     into.link_target.clear();
 }
 
-#[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "see `fill`")]
+#[allow(clippy::unnecessary_cast, reason = "see `fill`")]
 fn device_of(stat: &Stat) -> u64 {
     stat.st_dev as u64
 }
 
 /// What changes when somebody writes to a file.
-#[allow(
-    clippy::unnecessary_cast,
-    clippy::cast_lossless,
-    clippy::cast_possible_wrap,
-    reason = "see `fill`"
-)]
+#[allow(clippy::unnecessary_cast, reason = "see `fill`")]
 fn times_and_size(stat: &Stat) -> [i64; 5] {
     [
         stat.st_size as i64,

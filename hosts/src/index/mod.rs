@@ -19,8 +19,8 @@
 //! - A process that cannot have the file, because another one keeps it locked
 //!   or nobody may write there, uses a temporary database and reads all states.
 //!
-//! Blobs of a running backup are kept apart, in a temporary database of their
-//! own, and are gone with the process.
+//! What belongs to one process is kept apart, in a temporary database that is
+//! gone with it: blobs of a running backup, which states are listed, and marks.
 
 mod database;
 mod filter;
@@ -48,7 +48,7 @@ pub(crate) use self::database::Database;
 use self::filter::Filter;
 use self::notes::{Notes, Phase};
 pub use self::query::{PackedBlob, Packfile, Totals};
-use self::schema::{Found, PackfileRow, flags};
+use self::schema::{Found, PackfileRow, flags, known};
 use crate::error::{Context as _, HostsError, Result};
 
 /// Name of the database in its directory.
@@ -124,10 +124,10 @@ struct Slot {
 /// for SQLite itself, and 12 KiB.
 pub struct SqliteIndex {
     main: Database,
-    /// Blobs that were [added](Index::add), if any were.
-    pending: Option<Database>,
-    /// The packfile of the last blob added, and its number.
-    pending_packfile: Option<(Mac, i64)>,
+    /// What belongs to this process, once there is any.
+    scratch: Option<Database>,
+    /// The packfile of the last blob [added](Index::add), and its number.
+    added_packfile: Option<(Mac, i64)>,
     options: IndexOptions,
     filter: Option<Filter>,
     temporary: bool,
@@ -214,8 +214,8 @@ impl SqliteIndex {
     fn over(main: Database, options: IndexOptions, temporary: bool) -> Self {
         Self {
             main,
-            pending: None,
-            pending_packfile: None,
+            scratch: None,
+            added_packfile: None,
             options,
             filter: None,
             temporary,
@@ -575,34 +575,31 @@ impl SqliteIndex {
         Ok(None)
     }
 
-    fn find_pending(&self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>> {
-        let Some(pending) = &self.pending else { return Ok(None) };
-        let find = || {
-            let sql = "SELECT packfiles.mac, offset, length
-                       FROM blobs JOIN packfiles ON packfiles.id = blobs.packfile
-                       WHERE kind = ? AND blobs.mac = ?";
-            let mut statement = pending.connection.prepare_cached(sql)?;
-            let parse = |row: &rusqlite::Row<'_>| {
-                Ok(Location {
-                    packfile: schema::mac(row, 0)?,
-                    offset_bytes: row.get::<_, i64>(1)?.cast_unsigned(),
-                    length_bytes: row.get(2)?,
-                })
-            };
-            statement.query_row(params![kind.0, mac.0], parse).optional()
+    fn find_added(&self, kind: ResourceKind, mac: &Mac) -> rusqlite::Result<Option<Location>> {
+        let Some(scratch) = &self.scratch else { return Ok(None) };
+        let sql = "SELECT packfiles.mac, offset, length
+                   FROM blobs JOIN packfiles ON packfiles.id = blobs.packfile
+                   WHERE kind = ? AND blobs.mac = ?";
+        let mut statement = scratch.connection.prepare_cached(sql)?;
+        let parse = |row: &rusqlite::Row<'_>| {
+            Ok(Location {
+                packfile: schema::mac(row, 0)?,
+                offset_bytes: row.get::<_, i64>(1)?.cast_unsigned(),
+                length_bytes: row.get(2)?,
+            })
         };
-        pending.check("look up a blob in", find())
+        statement.query_row(params![kind.0, mac.0], parse).optional()
     }
 
-    fn add_pending(
+    fn insert_added(
         &mut self,
         kind: ResourceKind,
         mac: &Mac,
         location: &Location,
     ) -> rusqlite::Result<()> {
-        let Some(pending) = &self.pending else { return Ok(()) };
-        let connection = &pending.connection;
-        let id = match self.pending_packfile {
+        let Some(scratch) = &self.scratch else { return Ok(()) };
+        let connection = &scratch.connection;
+        let id = match self.added_packfile {
             Some((name, id)) if name == location.packfile => id,
             _ => {
                 let sql = "INSERT INTO packfiles VALUES (NULL, ?)";
@@ -610,12 +607,42 @@ impl SqliteIndex {
                 connection.last_insert_rowid()
             }
         };
-        self.pending_packfile = Some((location.packfile, id));
-        let sql = "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?)";
+        self.added_packfile = Some((location.packfile, id));
         let offset = location.offset_bytes.cast_signed();
         let values = params![kind.0, mac.0, id, offset, location.length_bytes];
-        connection.prepare_cached(sql)?.execute(values)?;
+        connection.prepare_cached("REPLACE INTO blobs VALUES (?, ?, ?, ?, ?)")?.execute(values)?;
         Ok(())
+    }
+
+    /// The database of what belongs to this process, which is made if there is
+    /// none.
+    fn scratch(&mut self) -> Result<&Database> {
+        match &mut self.scratch {
+            Some(scratch) => Ok(scratch),
+            empty => {
+                let cache_bytes = self.options.cache_bytes / 4;
+                let directory = &self.options.spool_directory;
+                let made = Database::temporary(directory, cache_bytes, schema::SCRATCH_TABLES)?;
+                Ok(empty.insert(made))
+            }
+        }
+    }
+
+    /// Changes what is known of a listed state.
+    fn set_known(&mut self, state: &Mac, known: i64) -> Result<()> {
+        let scratch = self.scratch()?;
+        let sql = "UPDATE listed SET known = ? WHERE mac = ?";
+        let update = || scratch.connection.prepare_cached(sql)?.execute(params![known, state.0]);
+        scratch.check("note a state in", update()).map(drop)
+    }
+
+    /// Refuses what only a refresh may do.
+    fn in_refresh(&self) -> Result<()> {
+        if self.in_refresh {
+            return Ok(());
+        }
+        let path = std::os::unix::ffi::OsStrExt::as_bytes(self.main.path().as_os_str());
+        Err(HostsError::rule(HostErrorKind::Other, "change", path, "no refresh was begun"))
     }
 
     fn insert_location(
@@ -657,11 +684,13 @@ impl StateSink for SqliteIndex {
     type Error = HostsError;
 
     fn location(&mut self, kind: ResourceKind, mac: &Mac, at: &Location) -> Result<()> {
+        self.in_refresh()?;
         let inserted = self.insert_location(kind, mac, at);
         self.check("add a location to", inserted)
     }
 
     fn packfile(&mut self, packfile: &Mac, state: &Mac, when: Timestamp) -> Result<()> {
+        self.in_refresh()?;
         let mut declare = || {
             let mut row = self.intern(packfile)?;
             if row.flags & flags::DECLARED != 0 {
@@ -677,6 +706,7 @@ impl StateSink for SqliteIndex {
     }
 
     fn coloured(&mut self, kind: ResourceKind, mac: &Mac, when: Timestamp) -> Result<()> {
+        self.in_refresh()?;
         let mut colour = || {
             if kind != ResourceKind::PACKFILE {
                 let sql = "INSERT OR IGNORE INTO colours VALUES (?, ?, ?)";
@@ -698,6 +728,7 @@ impl StateSink for SqliteIndex {
     }
 
     fn delete_location(&mut self, kind: ResourceKind, mac: &Mac, packfile: &Mac) -> Result<()> {
+        self.in_refresh()?;
         let mut delete = || {
             let Some(row) = self.row_of(packfile)? else { return Ok(()) };
             let sql = "DELETE FROM locations WHERE kind = ? AND mac = ? AND packfile = ?";
@@ -711,6 +742,7 @@ impl StateSink for SqliteIndex {
     }
 
     fn delete_colour(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
+        self.in_refresh()?;
         let mut delete = || {
             if kind != ResourceKind::PACKFILE {
                 let sql = "DELETE FROM colours WHERE kind = ? AND mac = ?";
@@ -732,6 +764,7 @@ impl StateSink for SqliteIndex {
     }
 
     fn delete_packfile(&mut self, packfile: &Mac) -> Result<()> {
+        self.in_refresh()?;
         let mut delete = || {
             let mut row = self.intern(packfile)?;
             if row.flags & flags::DELETED != 0 {
@@ -751,63 +784,72 @@ impl Index for SqliteIndex {
         if self.is_absent(kind, mac) {
             return Ok(None);
         }
-        match self.find_pending(kind, mac)? {
-            None => self.check("look up a blob in", self.find_stored(kind, mac)),
-            found => Ok(found),
+        let added = self.find_added(kind, mac);
+        if let Some(location) = self.check("look up a blob in", added)? {
+            // Its packfile is declared when its state is written.
+            let row = self.check("look up a packfile in", self.row_of(&location.packfile))?;
+            if row.is_none_or(|row| row.flags & (flags::DELETED | flags::COLOURED) == 0) {
+                return Ok(Some(location));
+            }
         }
+        self.check("look up a blob in", self.find_stored(kind, mac))
     }
 
     fn add(&mut self, kind: ResourceKind, mac: &Mac, location: &Location) -> Result<()> {
-        if self.pending.is_none() {
-            let directory = &self.options.spool_directory;
-            let cache_bytes = self.options.cache_bytes / 4;
-            self.pending =
-                Some(Database::temporary(directory, cache_bytes, schema::PENDING_TABLES)?);
-        }
-        let added = self.add_pending(kind, mac, location);
+        self.scratch()?;
+        let added = self.insert_added(kind, mac, location);
         self.note_key(kind, mac);
-        match &self.pending {
-            Some(pending) => pending.check("add a blob to", added),
-            None => Ok(()),
-        }
+        self.scratch()?.check("add a blob to", added)
     }
 
     fn next_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
         self.check("look up snapshots in", self.find_snapshot(after))
     }
 
+    fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
+        let first = if after.is_some() { "mac > ?2" } else { "mac >= ?2" };
+        let sql =
+            format!("SELECT mac FROM listed WHERE known = ?1 AND {first} ORDER BY mac LIMIT 1");
+        let values = params![known::READ, after.unwrap_or(&Mac::ZERO).0];
+        let scratch = self.scratch()?;
+        let find = || {
+            let mut statement = scratch.connection.prepare_cached(&sql)?;
+            statement.query_row(values, |row| schema::mac(row, 0)).optional()
+        };
+        scratch.check("look up states in", find())
+    }
+
     fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        let mut after = after.copied();
-        while let Some(packfile) = Self::next_packfile(self, after.as_ref())? {
+        let mut next = self.next_known_packfile(after)?;
+        while let Some(packfile) = next {
             if packfile.coloured.is_none() {
                 return Ok(Some(packfile.name));
             }
-            after = Some(packfile.name);
+            next = self.next_known_packfile(Some(&packfile.name))?;
         }
         Ok(None)
     }
 
-    fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        let notes = self.notes()?;
-        notes.database.check("look up states in", notes.known_state(after))
-    }
-
     fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
-        let notes = self.notes()?;
-        notes.database.check("mark in", notes.mark(kind, mac))
+        let scratch = self.scratch()?;
+        let sql = "INSERT OR IGNORE INTO marks VALUES (?, ?)";
+        let insert = || scratch.connection.prepare_cached(sql)?.execute(params![kind.0, mac.0]);
+        Ok(scratch.check("mark a resource in", insert())? == 0)
     }
 
     fn is_marked(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
-        let notes = self.notes()?;
-        notes.database.check("look up a mark in", notes.is_marked(kind, mac))
+        let scratch = self.scratch()?;
+        let sql = "SELECT 1 FROM marks WHERE kind = ? AND mac = ?";
+        let find = || scratch.connection.prepare_cached(sql)?.exists(params![kind.0, mac.0]);
+        scratch.check("look up a mark in", find())
     }
 
     fn begin_refresh(&mut self) -> Result<()> {
         if self.in_refresh {
             self.roll_back()?;
         }
-        let notes = self.notes()?;
-        notes.database.check("forget states of", notes.forget_states())?;
+        let scratch = self.scratch()?;
+        scratch.check("empty", scratch.connection.execute("DELETE FROM listed", []))?;
         if self.ordered {
             self.ordered = false;
             // Statements that are kept ready hold on to it.
@@ -827,50 +869,70 @@ impl Index for SqliteIndex {
     }
 
     fn state_listed(&mut self, state: &Mac) -> Result<bool> {
+        self.in_refresh()?;
         let find = || {
             let sql = "SELECT phase = 2 FROM states WHERE mac = ?";
             let mut statement = self.main.connection.prepare_cached(sql)?;
             statement.query_row([state.0], |row| row.get(0)).optional()
         };
-        let is_read = self.check("look up a state in", find())?.unwrap_or(false);
-        self.note_state(state, if is_read { Phase::Known } else { Phase::New })?;
-        Ok(is_read)
+        let found: Option<bool> = self.check("look up a state in", find())?;
+        let known = match found {
+            None => known::OPEN,
+            Some(false) => known::NOTED,
+            Some(true) => known::READ,
+        };
+        let scratch = self.scratch()?;
+        let sql = "INSERT OR IGNORE INTO listed VALUES (?, ?)";
+        let insert = || scratch.connection.prepare_cached(sql)?.execute(params![state.0, known]);
+        scratch.check("note a state in", insert())?;
+        Ok(found == Some(true))
     }
 
     fn next_unverified_state(&mut self) -> Result<Option<Mac>> {
-        let notes = self.notes()?;
-        notes.database.check("look up states in", notes.new_state())
+        self.in_refresh()?;
+        let scratch = self.scratch()?;
+        let find = || {
+            let sql = "SELECT mac FROM listed WHERE known = 0 LIMIT 1";
+            let mut statement = scratch.connection.prepare_cached(sql)?;
+            statement.query_row([], |row| schema::mac(row, 0)).optional()
+        };
+        scratch.check("look up states in", find())
     }
 
     fn state_unreadable(&mut self, state: &Mac) -> Result<()> {
-        self.note_state(state, Phase::Unreadable)
+        self.in_refresh()?;
+        self.set_known(state, known::UNREADABLE)
     }
 
     fn state_header(&mut self, state: &Mac, version: Version, parent: &Mac) -> Result<()> {
+        self.in_refresh()?;
         let note = || {
             let sql = "INSERT OR IGNORE INTO states VALUES (?, ?, ?, 0, 0)";
             let values = params![state.0, version.0, parent.0];
             self.main.connection.prepare_cached(sql)?.execute(values)
         };
-        self.check("note a state in", note())?;
+        if self.check("note a state in", note())? > 0 {
+            self.set_known(state, known::NOTED)?;
+        }
         self.noted = true;
         self.note_state(state, Phase::Known)
     }
 
     fn next_unread_state(&mut self) -> Result<Option<(Mac, Version)>> {
+        self.in_refresh()?;
         let found = self.unread_state();
         self.check("look up states in", found)
     }
 
     fn state_read(&mut self, state: &Mac) -> Result<()> {
+        self.in_refresh()?;
         let marked = self.mark_read(state);
-        self.check("note a state in", marked)
+        self.check("note a state in", marked)?;
+        self.set_known(state, known::READ)
     }
 
     fn end_refresh(&mut self) -> Result<()> {
-        if !self.in_refresh {
-            return Ok(());
-        }
+        self.in_refresh()?;
         let finished = self.finish_refresh();
         if finished.is_err() {
             // The first error tells more than one of the attempt to tidy up.

@@ -1,5 +1,5 @@
 //! What programs ask an index beside the engine: packfiles and what is in them,
-//! states, colours, and sizes.
+//! colours, and sizes.
 
 use std::fs;
 
@@ -70,7 +70,7 @@ impl SqliteIndex {
     /// # Errors
     ///
     /// Of the database.
-    pub fn next_packfile(&self, after: Option<&Mac>) -> Result<Option<Packfile>> {
+    pub fn next_known_packfile(&self, after: Option<&Mac>) -> Result<Option<Packfile>> {
         let columns = PackfileRow::COLUMNS;
         let first = if after.is_some() { "mac > ?" } else { "mac >= ?" };
         let sql = format!(
@@ -163,23 +163,6 @@ impl SqliteIndex {
         Ok(())
     }
 
-    /// The name of a state that was read, the lowest above `after`.
-    ///
-    /// # Errors
-    ///
-    /// Of the database.
-    pub fn next_state(&self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        let first = if after.is_some() { "mac > ?" } else { "mac >= ?" };
-        let sql =
-            format!("SELECT mac FROM states WHERE {first} AND phase = 2 ORDER BY mac LIMIT 1");
-        let find = || {
-            let mut statement = self.main.connection.prepare_cached(&sql)?;
-            let after = after.unwrap_or(&Mac::ZERO).0;
-            statement.query_row([after], |row| schema::mac(row, 0)).optional()
-        };
-        self.check("look up states in", find())
-    }
-
     /// Since when a resource is to be deleted, if it is.
     ///
     /// # Errors
@@ -227,8 +210,7 @@ impl SqliteIndex {
             blobs: blobs.cast_unsigned(),
             #[expect(
                 clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a sum of lengths; exact below 2^53"
+                reason = "a sum of lengths, exact below 2^53"
             )]
             blob_bytes: bytes as u64,
         })

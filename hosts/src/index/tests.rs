@@ -17,18 +17,22 @@ struct Model {
     declared: BTreeMap<Mac, (Mac, Timestamp)>,
     deleted: BTreeSet<Mac>,
     colours: BTreeMap<(u8, Mac), Timestamp>,
-    pending: BTreeMap<(u8, Mac), Location>,
+    added: BTreeMap<(u8, Mac), Location>,
 }
 
 impl Model {
     fn is_usable(&self, packfile: &Mac) -> bool {
-        self.declared.contains_key(packfile)
-            && !self.deleted.contains(packfile)
+        self.declared.contains_key(packfile) && self.is_kept(packfile)
+    }
+
+    fn is_kept(&self, packfile: &Mac) -> bool {
+        !self.deleted.contains(packfile)
             && !self.colours.contains_key(&(ResourceKind::PACKFILE.0, *packfile))
     }
 
     /// All usable locations of a blob.
     fn find(&self, kind: ResourceKind, mac: &Mac) -> Vec<Location> {
+        let added = self.added.get(&(kind.0, *mac)).filter(|added| self.is_kept(&added.packfile));
         let range = (kind.0, *mac, Mac::ZERO)..=(kind.0, *mac, Mac([255; 32]));
         let all =
             self.locations.range(range).filter(|((_, _, packfile), _)| self.is_usable(packfile));
@@ -37,7 +41,7 @@ impl Model {
             offset_bytes: *offset_bytes,
             length_bytes: *length_bytes,
         })
-        .chain(self.pending.get(&(kind.0, *mac)).copied())
+        .chain(added.copied())
         .collect()
     }
 
@@ -147,8 +151,10 @@ fn compare_packfiles(index: &mut SqliteIndex, model: &Model) {
     let mut blob_count = 0;
     let mut packfile_count = 0;
     for (packfile, (state, declared)) in there {
-        let found = index.next_packfile(after.as_ref()).unwrap().unwrap();
+        let found = index.next_known_packfile(after.as_ref()).unwrap().unwrap();
         let coloured = model.colours.get(&(ResourceKind::PACKFILE.0, *packfile)).copied();
+        let usable = index.next_packfile(after.as_ref()).unwrap();
+        assert_eq!(usable == Some(*packfile), coloured.is_none());
         let wanted = Packfile { name: *packfile, state: *state, declared: *declared, coloured };
         assert_eq!(found, wanted);
         assert_eq!(index.find_packfile(packfile).unwrap(), Some(wanted));
@@ -169,7 +175,7 @@ fn compare_packfiles(index: &mut SqliteIndex, model: &Model) {
         assert_eq!(blobs, wanted);
         blob_count += blobs.len() as u64;
     }
-    assert_eq!(index.next_packfile(after.as_ref()).unwrap(), None);
+    assert_eq!(index.next_known_packfile(after.as_ref()).unwrap(), None);
     let totals = index.totals().unwrap();
     assert_eq!((totals.packfiles, totals.blobs), (packfile_count, blob_count));
 }
@@ -193,7 +199,7 @@ fn random_states_match_the_model() {
             if random.below(2) == 0 {
                 drop(index);
                 index = open(directory.path());
-                model.pending.clear();
+                model.added.clear();
                 compare(&mut index, &model);
             }
             for _ in 0..random.below(30) {
@@ -204,7 +210,7 @@ fn random_states_match_the_model() {
                     length_bytes: 6,
                 };
                 index.add(ResourceKind::CHUNK, &mac, &location).unwrap();
-                model.pending.entry((ResourceKind::CHUNK.0, mac)).or_insert(location);
+                model.added.insert((ResourceKind::CHUNK.0, mac), location);
             }
             compare(&mut index, &model);
         }
@@ -273,13 +279,58 @@ fn parents_come_before_children() {
     assert_eq!(index.newest_state().unwrap(), Some((Version::V1_1_0, name(3, last))));
     assert_eq!(reading_order(&mut index, &[(400, Some(5)), (401, Some(400))]), [400, 401]);
 
-    let mut names = BTreeSet::new();
-    let mut after = None;
-    while let Some(state) = index.next_state(after.as_ref()).unwrap() {
-        names.insert(state);
-        after = Some(state);
+    // Only what was listed last is there.
+    let mut listed: Vec<Mac> = [400, 401].map(|number| name(3, number)).into();
+    listed.sort();
+    assert_eq!(index.next_state(None).unwrap(), Some(listed[0]));
+    assert_eq!(index.next_state(Some(&listed[0])).unwrap(), Some(listed[1]));
+    assert_eq!(index.next_state(Some(&listed[1])).unwrap(), None);
+}
+
+#[test]
+fn states_that_cannot_be_read_are_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut index = open(directory.path());
+    assert!(index.state_listed(&name(3, 1)).is_err());
+    for known in [false, true] {
+        index.begin_refresh().unwrap();
+        assert_eq!(index.state_listed(&name(3, 1)).unwrap(), known);
+        assert!(!index.state_listed(&name(3, 2)).unwrap());
+        while let Some(state) = index.next_unverified_state().unwrap() {
+            if state == name(3, 2) {
+                index.state_unreadable(&state).unwrap();
+            } else {
+                assert!(!known);
+                index.state_header(&state, Version::V1_1_0, &name(3, 2)).unwrap();
+            }
+        }
+        let unread = index.next_unread_state().unwrap();
+        assert_eq!(unread.is_some(), !known);
+        if let Some((state, _)) = unread {
+            index.state_read(&state).unwrap();
+        }
+        index.end_refresh().unwrap();
+        assert_eq!(index.next_state(None).unwrap(), Some(name(3, 1)));
+        assert_eq!(index.next_state(Some(&name(3, 1))).unwrap(), None);
     }
-    assert_eq!(names.len(), states.len() + 2);
+    assert!(index.next_unverified_state().is_err());
+    let location = Location { packfile: name(2, 1), offset_bytes: 1, length_bytes: 2 };
+    assert!(index.location(ResourceKind::CHUNK, &name(1, 1), &location).is_err());
+}
+
+#[test]
+fn marks_last_as_long_as_the_index() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let mut index = open(directory.path());
+        assert!(!index.is_marked(ResourceKind::OBJECT, &name(1, 1)).unwrap());
+        assert!(!index.mark(ResourceKind::OBJECT, &name(1, 1)).unwrap());
+        assert!(index.mark(ResourceKind::OBJECT, &name(1, 1)).unwrap());
+        assert!(index.is_marked(ResourceKind::OBJECT, &name(1, 1)).unwrap());
+        assert!(!index.is_marked(ResourceKind::CHUNK, &name(1, 1)).unwrap());
+        reading_order(&mut index, &[]);
+        assert!(index.is_marked(ResourceKind::OBJECT, &name(1, 1)).unwrap());
+    }
 }
 
 #[test]
