@@ -27,12 +27,14 @@ pub(crate) struct Failure {
     /// What to do about it: whole sentences, or empty.
     advice: String,
     cause: Option<Box<dyn StdError>>,
+    /// A blob was not where it should be, or nowhere.
+    doubts_index: bool,
 }
 
 impl Failure {
     /// A failure with that status.
     pub(crate) fn new(status: Status, what: impl Into<String>) -> Self {
-        Self { status, what: what.into(), advice: String::new(), cause: None }
+        Self { status, what: what.into(), advice: String::new(), cause: None, doubts_index: false }
     }
 
     /// A command line that is not understood.
@@ -77,6 +79,11 @@ impl Failure {
         self.status
     }
 
+    /// Whether the index may be at fault, and should be made anew.
+    pub(crate) fn doubts_index(&self) -> bool {
+        self.doubts_index
+    }
+
     /// Whether it is that nobody reads our output any more, as after
     /// `tiroir ls | head`: no failure of ours, and nobody is there to be told.
     pub(crate) fn is_broken_pipe(&self) -> bool {
@@ -111,6 +118,21 @@ fn plain(error: &dyn StdError) -> String {
 
 impl StdError for Failure {}
 
+/// An error and its causes, on one line.
+pub(crate) fn whole_text(error: &EngineError) -> String {
+    // The engine's own text says nothing where something lent to it failed.
+    let mut error: &dyn StdError = match error {
+        Error::Host(error) => error,
+        error => error,
+    };
+    let mut text = plain(error);
+    while let Some(cause) = error.source() {
+        text = format!("{text}: {}", plain(cause));
+        error = cause;
+    }
+    text
+}
+
 /// Errors of what is written to standard output. Everything else that does
 /// input and output says itself what it did.
 impl From<io::Error> for Failure {
@@ -122,13 +144,7 @@ impl From<io::Error> for Failure {
 impl From<HostsError> for Failure {
     fn from(error: HostsError) -> Self {
         let advice = host_advice(&error);
-        let mut what = error.to_string();
-        let mut cause: Option<&dyn StdError> = error.source();
-        while let Some(error) = cause {
-            what = format!("{what}: {}", plain(error));
-            cause = error.source();
-        }
-        Self::new(Status::Failed, what).with_advice(advice)
+        Self::new(Status::Failed, whole_text(&Error::Host(error))).with_advice(advice)
     }
 }
 
@@ -149,8 +165,11 @@ impl From<EngineError> for Failure {
         match error {
             Error::Host(error) => error.into(),
             Error::Damaged { subject, cause } => damaged(what, subject, cause),
-            Error::Missing(_) => Self::new(Status::Integrity, what)
-                .with_advice("Run `tiroir check` to learn what else is affected."),
+            Error::Missing(_) => Self {
+                doubts_index: true,
+                ..Self::new(Status::Integrity, what)
+                    .with_advice("Run `tiroir check` to learn what else is affected.")
+            },
             Error::WrongKey => Self::new(Status::Authentication, what)
                 .with_advice("Check the passphrase, and that this is the store you mean."),
             Error::Locked(_) => Self::new(Status::Locked, what).with_advice(

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::error::{Failure, Result};
@@ -17,7 +17,7 @@ use crate::exit::Status;
 /// Of the system.
 pub(crate) fn watch() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag unset.
         let code = Status::Interrupted.code().into();
         flag::register_conditional_shutdown(signal, code, Arc::clone(&flag))

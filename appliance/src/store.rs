@@ -30,10 +30,20 @@ impl Lend for Appliance {
 /// A repository of this program.
 pub(crate) type Repo<'m> = Repository<'m, Appliance>;
 
+/// One of the store connectors, and how much went through it.
+#[derive(Debug)]
+pub(crate) struct AnyStore {
+    connector: Connector,
+    /// Bytes read of packfiles, states and locks.
+    pub(crate) read_bytes: u64,
+    /// Bytes written of them.
+    pub(crate) written_bytes: u64,
+}
+
 /// One of the store connectors.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one of them")]
-pub(crate) enum AnyStore {
+enum Connector {
     /// A directory.
     Directory(FsStore),
     /// An archive that is read.
@@ -49,12 +59,21 @@ impl AnyStore {
     ///
     /// Of the system, and for what is no archive.
     pub(crate) fn at(location: &Location) -> Result<Self, HostsError> {
-        Ok(match location {
+        Ok(Self::over(match location {
             Location::Directory(path) => {
-                Self::Directory(FsStore::new(path).with_warnings(crate::report::warn))
+                Connector::Directory(FsStore::new(path).with_warnings(crate::report::warn))
             }
-            Location::Archive(path) => Self::Archive(PtarReader::open(path)?),
-        })
+            Location::Archive(path) => Connector::Archive(PtarReader::open(path)?),
+        }))
+    }
+
+    /// An archive that is to be written.
+    pub(crate) fn new_archive(writer: PtarWriter) -> Self {
+        Self::over(Connector::NewArchive(writer))
+    }
+
+    fn over(connector: Connector) -> Self {
+        Self { connector, read_bytes: 0, written_bytes: 0 }
     }
 }
 
@@ -62,9 +81,9 @@ impl AnyStore {
 macro_rules! each {
     ($self:expr, $store:ident => $call:expr) => {
         match $self {
-            AnyStore::Directory($store) => $call,
-            AnyStore::Archive($store) => $call,
-            AnyStore::NewArchive($store) => $call,
+            Connector::Directory($store) => $call,
+            Connector::Archive($store) => $call,
+            Connector::NewArchive($store) => $call,
         }
     };
 }
@@ -73,35 +92,36 @@ impl Store for AnyStore {
     type Error = HostsError;
 
     fn layout(&self) -> Layout {
-        each!(self, store => store.layout())
+        each!(&self.connector, store => store.layout())
     }
 
     fn read_config(&mut self, into: &mut [u8]) -> Result<usize, HostsError> {
-        each!(self, store => store.read_config(into))
+        each!(&mut self.connector, store => store.read_config(into))
     }
 
     fn create(&mut self, bytes: &[u8]) -> Result<(), HostsError> {
-        each!(self, store => store.create(bytes))
+        each!(&mut self.connector, store => store.create(bytes))
     }
 
     fn begin(&mut self, resource: StoreResource) -> Result<UploadId, HostsError> {
-        each!(self, store => store.begin(resource))
+        each!(&mut self.connector, store => store.begin(resource))
     }
 
     fn write(&mut self, upload: UploadId, bytes: &[u8]) -> Result<(), HostsError> {
-        each!(self, store => store.write(upload, bytes))
+        self.written_bytes = self.written_bytes.saturating_add(bytes.len() as u64);
+        each!(&mut self.connector, store => store.write(upload, bytes))
     }
 
     fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<(), HostsError> {
-        each!(self, store => store.commit(upload, name))
+        each!(&mut self.connector, store => store.commit(upload, name))
     }
 
     fn abort(&mut self, upload: UploadId) {
-        each!(self, store => store.abort(upload));
+        each!(&mut self.connector, store => store.abort(upload));
     }
 
     fn size(&mut self, resource: StoreResource, name: &Mac) -> Result<Option<u64>, HostsError> {
-        each!(self, store => store.size(resource, name))
+        each!(&mut self.connector, store => store.size(resource, name))
     }
 
     fn get(
@@ -111,7 +131,9 @@ impl Store for AnyStore {
         offset_bytes: u64,
         into: &mut [u8],
     ) -> Result<usize, HostsError> {
-        each!(self, store => store.get(resource, name, offset_bytes, into))
+        let read = each!(&mut self.connector, store => store.get(resource, name, offset_bytes, into))?;
+        self.read_bytes = self.read_bytes.saturating_add(read as u64);
+        Ok(read)
     }
 
     fn list(
@@ -119,11 +141,11 @@ impl Store for AnyStore {
         resource: StoreResource,
         each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
     ) -> Result<(), HostsError> {
-        each!(self, store => store.list(resource, each))
+        each!(&mut self.connector, store => store.list(resource, each))
     }
 
     fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<(), HostsError> {
-        each!(self, store => store.delete(resource, name))
+        each!(&mut self.connector, store => store.delete(resource, name))
     }
 }
 

@@ -217,7 +217,7 @@ fn fraction(text: &mut &[u8]) -> Option<u32> {
     mark(text, b'.')?;
     let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let kept = count.min(9);
-    let mut head = *text.get(..kept).filter(|head| !head.is_empty())?;
+    let mut head = text.get(..kept).filter(|head| !head.is_empty())?;
     let number = u32::try_from(digits(&mut head, kept)?).ok()?;
     *text = text.get(count..)?;
     Some(number * 10_u32.pow(9 - u32::try_from(kept).ok()?))
