@@ -143,6 +143,12 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         if !is_single && age >= CHECKPOINT_SECS { self.commit() } else { Ok(()) }
     }
 
+    /// Name of the state that the next commit writes.
+    #[must_use]
+    pub fn state_name(&self) -> Mac {
+        self.state_name
+    }
+
     /// What was written so far.
     #[must_use]
     pub fn written(&self) -> Written {
