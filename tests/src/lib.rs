@@ -3,6 +3,7 @@
 //!
 //! - [`sandbox`]: a folder per test, and the programs run in it: tiroir, stock
 //!   plakar, and the engine of plakar 1.0;
+//! - [`scene`]: the ways a store can be;
 //! - [`oracle`]: where those programs are;
 //! - [`tree`]: source trees from a seed, and their next generation;
 //! - [`compare`]: what differs between two trees;
@@ -18,5 +19,6 @@ pub mod http;
 pub mod oracle;
 pub mod rng;
 pub mod sandbox;
+pub mod scene;
 pub mod store;
 pub mod tree;
