@@ -158,9 +158,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         let (mut filled, mut at_end) = (0, false);
         loop {
             while let Some(cut) = self.chunker.find_cut(&self.slot[..filled], at_end) {
-                if session.repository.host.cancelled() {
-                    return Err(Error::Cancelled.into());
-                }
+                session.keep_alive()?;
                 self.store_chunk(session, kind, cut, &mut draft)?;
                 self.slot.copy_within(cut..filled, 0);
                 filled -= cut;

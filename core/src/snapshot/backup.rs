@@ -231,7 +231,16 @@ pub fn backup<L: Lend, I: Importer<Error = L::Error>>(
     let mut session = Session::new(repository, name)?;
     session.hold(lock);
     session.repository.refresh(&mut |_| OnDamage::Fail)?;
-    let mut report = backup_into(&mut session, importer, options, memory, progress)?;
+    let mut report = match backup_into(&mut session, importer, options, memory, progress) {
+        Ok(report) => report,
+        Err(Error::Cancelled) => {
+            // What is stored by now stays, and the next run need not store it
+            // again. If that fails too, there is nothing more to do.
+            let _ = session.commit();
+            return Err(Error::Cancelled);
+        }
+        Err(error) => return Err(error),
+    };
     session.commit()?;
     report.written = session.written();
     // The snapshot exists by now, whatever becomes of the lock.
