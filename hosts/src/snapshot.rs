@@ -10,14 +10,15 @@ use tiroir_core::content::{ContentReader, HostSpool};
 use tiroir_core::error::{Error, Subject};
 use tiroir_core::host::{Host, HostErrorKind};
 use tiroir_core::importer::{Attributes, Each, Importer};
-use tiroir_core::limits::{ENTRY_BYTES_MAX, PATH_BYTES_MAX};
+use tiroir_core::limits::{ENTRY_BYTES_MAX, HEADER_BYTES_MAX, PATH_BYTES_MAX};
 use tiroir_core::mac::Mac;
 use tiroir_core::order::byte_order;
 use tiroir_core::repository::{Lend, Repository};
 use tiroir_core::resource::ResourceKind;
-use tiroir_core::snapshot::ReadMemory;
+use tiroir_core::session::Session;
 use tiroir_core::snapshot::restore::find_xattr;
 use tiroir_core::snapshot::walk::{Event, Walk, entry_at};
+use tiroir_core::snapshot::{ReadMemory, backup, read_header};
 use tiroir_core::spool::Spool;
 use tiroir_core::wire::entry::Entry;
 use tiroir_core::wire::error_entry::ErrorEntry;
@@ -42,6 +43,39 @@ pub struct SnapshotImporter<'r, 'm, 'n, L: Lend<Error = HostsError>> {
     /// What of the chunk in memory is not read yet.
     ahead: std::ops::Range<usize>,
     failure: Option<Error<HostsError>>,
+}
+
+/// Copies a snapshot from one store into a session of another, under the same
+/// identifier, with the same times, names and context. It exists there when the
+/// session is committed.
+///
+/// `reading` takes [`ReadMemory::bytes`] for the chunks of the source, and
+/// `writing` what a backup into the target takes.
+///
+/// # Errors
+///
+/// [`Error::Missing`] and [`Error::Damaged`] when the snapshot cannot be read
+/// whole: the session must not be committed then. As
+/// [`backup_into`](tiroir_core::snapshot::backup::backup_into) otherwise.
+pub fn copy_snapshot<A: Lend<Error = HostsError>, B: Lend<Error = HostsError>>(
+    from: &mut Repository<'_, A>,
+    into: &mut Session<'_, '_, B>,
+    snapshot: &Mac,
+    reading: &mut [u8],
+    writing: &mut [u8],
+    progress: &mut dyn FnMut(&backup::Event<'_>),
+) -> std::result::Result<backup::Report, Error<HostsError>> {
+    let mut header = vec![0; HEADER_BYTES_MAX];
+    let header = read_header(from, snapshot, &mut header)?;
+    let chunk_bytes = from.facts().chunking.max();
+    let memory = ReadMemory::new(reading, chunk_bytes)?;
+    let mut importer = SnapshotImporter::new(from, &header.source, memory)?;
+    let options = backup::Options { copy_of: Some(&header), ..backup::Options::default() };
+    let report = backup::backup_into(into, &mut importer, &options, writing, progress);
+    match importer.take_failure() {
+        Some(failure) => Err(failure),
+        None => report,
+    }
 }
 
 /// Texts of the source, which outlive its header.

@@ -164,11 +164,7 @@ impl Importer for MemImporter {
         &self.root
     }
 
-    fn list(
-        &mut self,
-        directory: &[u8],
-        each: &mut Each<'_, TestError>,
-    ) -> Result<(), TestError> {
+    fn list(&mut self, directory: &[u8], each: &mut Each<'_, TestError>) -> Result<(), TestError> {
         let listed = self.at(directory)?;
         if !mode::is_directory(listed.attributes.mode) {
             return Err(TestError::Misuse("a listing of what is no directory"));
