@@ -31,6 +31,12 @@ pub const READ_BYTES: usize = 256 * 1024;
 /// Content type of bytes that nobody knows.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
+/// Fills a slice with what comes next of some content, and returns how much.
+pub type Read<'r, E> = dyn FnMut(&mut [u8]) -> Result<usize, ReadError<E>> + 'r;
+
+/// Takes some content, piece by piece.
+pub type Out<'o, E> = dyn FnMut(&[u8]) -> Result<(), E> + 'o;
+
 /// A content type.
 pub type ContentType = heapless::Vec<u8, CONTENT_TYPE_BYTES_MAX>;
 
@@ -142,7 +148,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         &mut self,
         session: &mut Session<'_, '_, L>,
         kind: ContentKind<'_>,
-        read: &mut dyn FnMut(&mut [u8]) -> Result<usize, ReadError<L::Error>>,
+        read: &mut Read<'_, L::Error>,
     ) -> Result<Stored, ReadError<L::Error>>
     where
         P: Spool<Error = L::Error>,
@@ -258,7 +264,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         head.emit_end(&mut writer);
         let end = writer.finish().map_err(&damaged)?;
         let records = &mut self.records;
-        let mut parts = |out: &mut dyn FnMut(&[u8]) -> Result<(), L::Error>| {
+        let mut parts = |out: &mut Out<'_, L::Error>| {
             out(start)?;
             let mut piece = [0; CHUNK_RECORD_BYTES * 16];
             let (mut at, len) = (0, records.len());
@@ -432,7 +438,7 @@ impl<P: Spool> ContentReader<P> {
         repository: &mut Repository<'_, L>,
         object: &Mac,
         slot: &mut [u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), L::Error>,
+        out: &mut Out<'_, L::Error>,
     ) -> Result<(), Error<L::Error>>
     where
         P: Spool<Error = L::Error>,
@@ -523,7 +529,7 @@ impl<L: Lend> Repository<'_, L> {
         &mut self,
         kind: ResourceKind,
         mac: &Mac,
-        out: &mut dyn FnMut(&[u8]) -> Result<(), L::Error>,
+        out: &mut Out<'_, L::Error>,
     ) -> Result<Mac, Error<L::Error>> {
         let subject = Subject::Blob(kind, *mac);
         let at = self.index.find(kind, mac)?.ok_or(Error::Missing(subject))?;

@@ -496,7 +496,6 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
     }
 
     /// Lists a directory into `names`. The inner error is the importer's.
-    #[expect(clippy::type_complexity, reason = "one error is recorded, the other ends the work")]
     fn list(
         &mut self,
         directory: &[u8],
@@ -718,7 +717,6 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
 
     /// Stores the extended attributes of an entry. Returns the length of their
     /// sorted names in `xattr_sorted`. The inner error is the importer's.
-    #[expect(clippy::type_complexity, reason = "one error is recorded, the other ends the work")]
     fn store_xattrs(
         &mut self,
         place: Place<'_>,
