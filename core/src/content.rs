@@ -11,6 +11,7 @@ use crate::entropy::{Histogram, WeightedMean};
 use crate::error::{Error, FormatError, Subject};
 use crate::host::Host;
 use crate::index::Index;
+use crate::limits::CONTENT_TYPE_BYTES_MAX;
 use crate::mac::{Mac, MacHasher};
 use crate::repository::{Lend, Memory, Repository, absent};
 use crate::resource::ResourceKind;
@@ -29,6 +30,21 @@ pub const READ_BYTES: usize = 256 * 1024;
 
 /// Content type of bytes that nobody knows.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+/// Fills a slice with what comes next of some content, and returns how much.
+pub type Read<'r, E> = dyn FnMut(&mut [u8]) -> Result<usize, ReadError<E>> + 'r;
+
+/// Takes some content, piece by piece.
+pub type Out<'o, E> = dyn FnMut(&[u8]) -> Result<(), E> + 'o;
+
+/// A content type.
+pub type ContentType = heapless::Vec<u8, CONTENT_TYPE_BYTES_MAX>;
+
+fn content_type(name: &[u8]) -> ContentType {
+    let mut content_type = ContentType::new();
+    let _ = content_type.extend_from_slice(&name[..name.len().min(CONTENT_TYPE_BYTES_MAX)]);
+    content_type
+}
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,6 +66,8 @@ pub struct Stored {
 pub enum ContentKind<'n> {
     /// A file of that name: its type is guessed.
     File(&'n [u8]),
+    /// A file of that type.
+    Typed(&'n [u8]),
     /// The entries of a directory: no type, and no entropy either, as stock
     /// writes it.
     Dirpack,
@@ -63,7 +81,7 @@ pub struct ContentWriter<'m, P: Spool> {
     records: P,
     histogram: Histogram,
     /// Content type of what was stored last.
-    content_type: &'static str,
+    content_type: ContentType,
 }
 
 impl<P: Spool> core::fmt::Debug for ContentWriter<'_, P> {
@@ -79,7 +97,7 @@ struct Draft {
     /// MAC of the content so far; none before the first chunk is complete.
     hasher: Option<MacHasher>,
     mean: WeightedMean,
-    content_type: &'static str,
+    content_type: ContentType,
     stored: Stored,
 }
 
@@ -105,7 +123,8 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         }
         let chunker = Chunker::new(&repository.facts.chunking);
         let histogram = Histogram::new();
-        Ok(Self { slot, chunker, records, histogram, content_type: UNKNOWN_TYPE })
+        let content_type = ContentType::new();
+        Ok(Self { slot, chunker, records, histogram, content_type })
     }
 
     /// The slot, for other work between two contents.
@@ -115,8 +134,8 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
 
     /// Content type of what was stored last.
     #[must_use]
-    pub fn content_type(&self) -> &'static str {
-        self.content_type
+    pub fn content_type(&self) -> &ContentType {
+        &self.content_type
     }
 
     /// Stores what `read` gives: it fills a slice from its start and returns
@@ -129,7 +148,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         &mut self,
         session: &mut Session<'_, '_, L>,
         kind: ContentKind<'_>,
-        read: &mut dyn FnMut(&mut [u8]) -> Result<usize, ReadError<L::Error>>,
+        read: &mut Read<'_, L::Error>,
     ) -> Result<Stored, ReadError<L::Error>>
     where
         P: Spool<Error = L::Error>,
@@ -139,15 +158,13 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         let mut draft = Draft {
             hasher: None,
             mean: WeightedMean::default(),
-            content_type: UNKNOWN_TYPE,
+            content_type: content_type(UNKNOWN_TYPE.as_bytes()),
             stored: Stored::default(),
         };
         let (mut filled, mut at_end) = (0, false);
         loop {
             while let Some(cut) = self.chunker.find_cut(&self.slot[..filled], at_end) {
-                if session.repository.host.cancelled() {
-                    return Err(Error::Cancelled.into());
-                }
+                session.keep_alive()?;
                 self.store_chunk(session, kind, cut, &mut draft)?;
                 self.slot.copy_within(cut..filled, 0);
                 filled -= cut;
@@ -184,9 +201,15 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         let mac = hasher.finish();
         let entropy = match kind {
             ContentKind::Dirpack => 0.0,
-            ContentKind::File(name) => {
+            ContentKind::File(_) | ContentKind::Typed(_) => {
                 if draft.stored.chunks == 0 {
-                    draft.content_type = session.repository.host.content_type(name, bytes);
+                    draft.content_type = content_type(match kind {
+                        ContentKind::File(name) => {
+                            session.repository.host.content_type(name, bytes).as_bytes()
+                        }
+                        ContentKind::Typed(known) => known,
+                        ContentKind::Dirpack => UNKNOWN_TYPE.as_bytes(),
+                    });
                 }
                 self.histogram.reset();
                 self.histogram.add(bytes);
@@ -220,14 +243,14 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         P: Spool<Error = L::Error>,
     {
         let mut stored = draft.stored;
-        self.content_type = draft.content_type;
+        self.content_type = draft.content_type.clone();
         let empty = session.repository.mac_key.hasher();
         let head = ObjectHead {
             content_mac: draft.hasher.unwrap_or(empty).finish(),
             chunks: u32::try_from(stored.chunks).unwrap_or(u32::MAX),
-            content_type: draft.content_type.as_bytes(),
+            content_type: &draft.content_type,
             entropy: match kind {
-                ContentKind::File(_) => draft.mean.mean(),
+                ContentKind::File(_) | ContentKind::Typed(_) => draft.mean.mean(),
                 ContentKind::Dirpack => 0.0,
             },
         };
@@ -241,7 +264,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         head.emit_end(&mut writer);
         let end = writer.finish().map_err(&damaged)?;
         let records = &mut self.records;
-        let mut parts = |out: &mut dyn FnMut(&[u8]) -> Result<(), L::Error>| {
+        let mut parts = |out: &mut Out<'_, L::Error>| {
             out(start)?;
             let mut piece = [0; CHUNK_RECORD_BYTES * 16];
             let (mut at, len) = (0, records.len());
@@ -415,7 +438,7 @@ impl<P: Spool> ContentReader<P> {
         repository: &mut Repository<'_, L>,
         object: &Mac,
         slot: &mut [u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), L::Error>,
+        out: &mut Out<'_, L::Error>,
     ) -> Result<(), Error<L::Error>>
     where
         P: Spool<Error = L::Error>,
@@ -506,7 +529,7 @@ impl<L: Lend> Repository<'_, L> {
         &mut self,
         kind: ResourceKind,
         mac: &Mac,
-        out: &mut dyn FnMut(&[u8]) -> Result<(), L::Error>,
+        out: &mut Out<'_, L::Error>,
     ) -> Result<Mac, Error<L::Error>> {
         let subject = Subject::Blob(kind, *mac);
         let at = self.index.find(kind, mac)?.ok_or(Error::Missing(subject))?;

@@ -3,7 +3,7 @@
 use heapless::Vec;
 
 use crate::host::HostError;
-use crate::limits::{ACCOUNT_BYTES_MAX, LINK_BYTES_MAX};
+use crate::limits::{ACCOUNT_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, LINK_BYTES_MAX};
 use crate::time::Timestamp;
 
 /// Attributes of one entry. About 5 KiB: lent, filled and reused.
@@ -32,6 +32,11 @@ pub struct Attributes {
     pub groupname: Vec<u8, ACCOUNT_BYTES_MAX>,
     /// Target, if this is a symbolic link.
     pub link_target: Vec<u8, LINK_BYTES_MAX>,
+    /// Flags to record: 0, unless the source is a snapshot.
+    pub flags: u32,
+    /// Content type, where the source knows it; empty where it is to be
+    /// guessed.
+    pub content_type: Vec<u8, CONTENT_TYPE_BYTES_MAX>,
 }
 
 /// Takes the name of a child, and a hint: see [`Importer::list`].

@@ -18,6 +18,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 #![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)]
+#![cfg_attr(
+    test,
+    allow(clippy::std_instead_of_alloc, reason = "tests have std whatever the features")
+)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;

@@ -143,6 +143,12 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         if !is_single && age >= CHECKPOINT_SECS { self.commit() } else { Ok(()) }
     }
 
+    /// Name of the state that the next commit writes.
+    #[must_use]
+    pub fn state_name(&self) -> Mac {
+        self.state_name
+    }
+
     /// What was written so far.
     #[must_use]
     pub fn written(&self) -> Written {
@@ -195,6 +201,25 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         ) -> Result<(), L::Error>,
     ) -> Result<(), Error<L::Error>> {
         let mut open = self.packfile()?;
+        match self.append_to(&mut open, kind, mac, content) {
+            Ok(()) => self.keep_or_close(open),
+            Err(error) => {
+                self.repository.store.abort(open.upload);
+                Err(error)
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "a callback that is given a callback")]
+    fn append_to(
+        &mut self,
+        open: &mut OpenPackfile,
+        kind: ResourceKind,
+        mac: &Mac,
+        content: &mut dyn FnMut(
+            &mut dyn FnMut(&[u8]) -> Result<(), L::Error>,
+        ) -> Result<(), L::Error>,
+    ) -> Result<(), Error<L::Error>> {
         let offset_bytes = open.payload_bytes;
         let repository = &mut *self.repository;
         let (store, host) = (&mut repository.store, &mut repository.host);
@@ -210,8 +235,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         let length = encoder.finish()?;
         open.payload_bytes += length;
         self.written.blobs += 1;
-        self.note(&open, kind, mac, offset_bytes, length)?;
-        self.keep_or_close(open)
+        self.note(open, kind, mac, offset_bytes, length)
     }
 
     /// Notes where a blob lies, for index and state.
@@ -270,13 +294,23 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         Ok(())
     }
 
-    /// Ends a packfile: padding, index, footer, MAC. Then it is durable.
+    /// Ends a packfile. Then it is durable.
     fn close(&mut self, mut open: OpenPackfile) -> Result<(), Error<L::Error>> {
+        let upload = open.upload;
+        let closed = self.write_end(&mut open).and_then(|()| self.commit_packfile(open));
+        if closed.is_err() {
+            self.repository.store.abort(upload);
+        }
+        closed
+    }
+
+    /// Writes what ends a packfile: padding, index, footer.
+    fn write_end(&mut self, open: &mut OpenPackfile) -> Result<(), Error<L::Error>> {
         let is_single = self.repository.store.layout() == Layout::SingleFile;
-        self.write_padding(&mut open, is_single)?;
+        self.write_padding(open, is_single)?;
         let now = self.repository.host.now();
         let index_offset_bytes = open.payload_bytes;
-        let (index_mac, count) = self.write_index(&mut open)?;
+        let (index_mac, count) = self.write_index(open)?;
         let footer = Footer {
             timestamp_nanos: if is_single { 0 } else { now.unix_nanos() },
             count,
@@ -284,9 +318,14 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
             index_mac,
         };
         let before = open.payload_bytes;
-        self.write_unit(&mut open, &footer.emit())?;
+        self.write_unit(open, &footer.emit())?;
         let footer_bytes = u32::try_from(open.payload_bytes - before).unwrap_or(u32::MAX);
-        self.write_raw(&mut open, &footer_bytes.to_le_bytes())?;
+        self.write_raw(open, &footer_bytes.to_le_bytes())
+    }
+
+    /// Writes the MAC of a packfile, and makes it part of the store.
+    fn commit_packfile(&mut self, open: OpenPackfile) -> Result<(), Error<L::Error>> {
+        let now = self.repository.host.now();
         let store = &mut self.repository.store;
         let trailer = open.hasher.finish();
         store.write(open.upload, &trailer.0)?;
@@ -418,10 +457,23 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         version: Version,
         parent: Option<Mac>,
     ) -> Result<(), Error<L::Error>> {
+        let upload = self.repository.store.begin(StoreResource::State)?;
+        let written = self.write_state_to(upload, version, parent);
+        if written.is_err() {
+            self.repository.store.abort(upload);
+        }
+        written
+    }
+
+    fn write_state_to(
+        &mut self,
+        upload: UploadId,
+        version: Version,
+        parent: Option<Mac>,
+    ) -> Result<(), Error<L::Error>> {
         let now = self.repository.host.now();
         let repository = &mut *self.repository;
         let (store, host) = (&mut repository.store, &mut repository.host);
-        let upload = store.begin(StoreResource::State)?;
         let mut hasher = repository.mac_key.hasher();
         let header = envelope::header(ResourceKind::STATE, version);
         hasher.update(&header);

@@ -487,8 +487,6 @@ fn too_small<E>(needed_bytes: usize, lent_bytes: usize) -> Error<E> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::std_instead_of_alloc, reason = "tests have std whatever the features")]
-
     use super::*;
     use crate::order::{byte_order, byte_order_reversed, path_order, path_order_reversed};
     use core::convert::Infallible;

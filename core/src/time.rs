@@ -18,7 +18,7 @@ impl Timestamp {
 
     /// From nanoseconds since 1970.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 10^9")]
+    #[expect(clippy::cast_possible_truncation, reason = "below 10^9")]
     pub fn from_unix_nanos(nanos: i64) -> Self {
         Self { secs: nanos.div_euclid(NANOS), nanos: nanos.rem_euclid(NANOS) as u32 }
     }

@@ -212,8 +212,9 @@ fn tree() -> MemImporter {
         deep.extend_from_slice(b"/d");
     }
     importer.directory(b"/srv/data/many");
-    for n in 0..700 {
-        importer.file(format!("/srv/data/many/{n:05}").as_bytes(), &bytes(n, 10 + n as usize));
+    for n in 0..700_u16 {
+        let content = bytes(n.into(), 10 + usize::from(n));
+        importer.file(format!("/srv/data/many/{n:05}").as_bytes(), &content);
     }
     let entry = importer.file(b"/srv/data/one", b"linked");
     (entry.attributes.nlink, entry.attributes.ino) = (2, 4242);

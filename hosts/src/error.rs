@@ -25,6 +25,8 @@ enum Cause {
     Database(Box<rusqlite::Error>),
     /// A rule of this crate, spelled out.
     Rule(HostErrorKind, &'static str),
+    /// Somebody else said so: `path` holds the whole message.
+    Recorded,
 }
 
 /// An operation on something outside of the process that failed.
@@ -70,6 +72,12 @@ impl HostsError {
         rule: &'static str,
     ) -> Self {
         Self { operation, path: path.to_vec(), cause: Cause::Rule(kind, rule) }
+    }
+
+    /// An error that happened elsewhere, and of which the message is known.
+    #[must_use]
+    pub fn recorded(message: Vec<u8>) -> Self {
+        Self { operation: "", path: message, cause: Cause::Recorded }
     }
 
     /// The error of the operating system behind this one, if there is one.
@@ -152,12 +160,16 @@ impl HostError for HostsError {
             Cause::Io(error) => io_kind(error),
             Cause::Database(error) => database_kind(error),
             Cause::Rule(kind, _) => *kind,
+            Cause::Recorded => HostErrorKind::Other,
         }
     }
 }
 
 impl fmt::Display for HostsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if matches!(self.cause, Cause::Recorded) {
+            return write!(f, "{}", OsStr::from_bytes(&self.path).display());
+        }
         write!(f, "cannot {}", self.operation)?;
         if !self.path.is_empty() {
             write!(f, " {}", OsStr::from_bytes(&self.path).display())?;
@@ -174,7 +186,7 @@ impl Error for HostsError {
         match &self.cause {
             Cause::Io(error) => Some(error),
             Cause::Database(error) => Some(&**error),
-            Cause::Rule(..) => None,
+            Cause::Rule(..) | Cause::Recorded => None,
         }
     }
 }

@@ -31,6 +31,7 @@ pub mod index;
 
 pub mod link_table;
 pub mod ptar;
+pub mod snapshot;
 pub mod spool;
 pub mod stdio;
 

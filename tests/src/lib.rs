@@ -1,1 +1,24 @@
-//! What the tests share.
+//! What the tests share: a place of their own to run programs in, trees to back
+//! up, and the comparison of two trees.
+//!
+//! - [`sandbox`]: a folder per test, and the programs run in it: tiroir, stock
+//!   plakar, and the engine of plakar 1.0;
+//! - [`scene`]: the ways a store can be;
+//! - [`oracle`]: where those programs are;
+//! - [`tree`]: source trees from a seed, and their next generation;
+//! - [`compare`]: what differs between two trees;
+//! - [`store`]: the files of a store and of a ptar, as a test damages them;
+//! - [`http`]: the one request a test makes;
+//! - [`rng`]: seeded numbers.
+//!
+//! Everything here panics when something does not work: a test that cannot be
+//! run has failed. Nothing is ever skipped.
+
+pub mod compare;
+pub mod http;
+pub mod oracle;
+pub mod rng;
+pub mod sandbox;
+pub mod scene;
+pub mod store;
+pub mod tree;

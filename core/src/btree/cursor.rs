@@ -13,6 +13,9 @@ use crate::wire::msgpack::Reader;
 /// The order of a tree's keys.
 pub type KeyOrder = fn(&[u8], &[u8]) -> Ordering;
 
+/// A key and its value.
+pub type Pair<'b> = (&'b [u8], Mac);
+
 /// A place in the leaves of a tree, that goes from left to right.
 ///
 /// Takes one node of memory, lent for the time of each call; the caller gives
@@ -133,7 +136,7 @@ impl Cursor {
     }
 
     /// The next key and value of the leaf in memory.
-    fn step<'b, E>(&mut self, memory: &'b [u8]) -> Result<Option<(&'b [u8], Mac)>, Error<E>> {
+    fn step<'b, E>(&mut self, memory: &'b [u8]) -> Result<Option<Pair<'b>>, Error<E>> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         let damaged = Error::damaged(Subject::Blob(self.kind, self.leaf));
         let bytes = memory.get(..self.leaf_bytes).unwrap_or_default();
@@ -156,7 +159,7 @@ impl Cursor {
         &mut self,
         source: &mut S,
         memory: &'b mut [u8],
-    ) -> Result<Option<(&'b [u8], Mac)>, Error<S::Error>> {
+    ) -> Result<Option<Pair<'b>>, Error<S::Error>> {
         while self.left == 0 {
             if !self.advance(source, memory)? {
                 return Ok(None);

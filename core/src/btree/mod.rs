@@ -9,7 +9,7 @@ mod builder;
 mod cursor;
 
 pub use builder::{TreeBuilder, TreeKinds, builder_bytes_min};
-pub use cursor::{Cursor, KeyOrder, lookup};
+pub use cursor::{Cursor, KeyOrder, Pair, lookup};
 
 use crate::error::Error;
 use crate::mac::Mac;

@@ -74,7 +74,6 @@ pub(super) const GEAR: [u64; 256] = [
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::std_instead_of_alloc, reason = "tests have std whatever the features")]
     use super::*;
     use crate::mac::Mac;
     use sha2::{Digest as _, Sha256};

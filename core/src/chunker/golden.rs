@@ -4,8 +4,6 @@
 //! library of stock. To print it again: generate the inputs as [`Content`]
 //! says, and cut each with the library's `NewChunker` and `Next`.
 
-#![allow(clippy::std_instead_of_alloc, reason = "tests have std whatever the features")]
-
 use std::vec::Vec;
 
 use proptest::prelude::*;

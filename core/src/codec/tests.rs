@@ -1,7 +1,5 @@
 //! Units there and back, of every kind, cut anywhere, and damaged.
 
-#![allow(clippy::std_instead_of_alloc, reason = "tests are built without alloc too")]
-
 use std::io::{Read as _, Write as _};
 use std::vec::Vec;
 use std::{format, vec};

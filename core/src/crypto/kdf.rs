@@ -318,8 +318,6 @@ fn scrypt(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::std_instead_of_alloc, reason = "tests are built without alloc too")]
-
     use super::*;
     use crate::crypto::hex;
     use std::vec;

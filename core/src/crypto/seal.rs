@@ -176,8 +176,6 @@ pub fn canary_opens(key: &StoreKey, suite: Suite, canary: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::std_instead_of_alloc, reason = "tests are built without alloc too")]
-
     use super::*;
     use crate::crypto::hex;
     use std::vec;

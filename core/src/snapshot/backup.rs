@@ -10,7 +10,9 @@
 //! of about twenty spools.
 
 use crate::btree::{TreeBuilder, TreeKinds, builder_bytes_min};
-use crate::content::{ContentKind, ContentWriter, HostSpool, READ_BYTES, ReadError, Stored};
+use crate::content::{
+    ContentKind, ContentType, ContentWriter, HostSpool, READ_BYTES, ReadError, Stored,
+};
 use crate::error::{Error, FormatError, Subject};
 use crate::host::{Host, HostError};
 use crate::importer::{Attributes, Importer};
@@ -65,6 +67,10 @@ pub struct Options<'o> {
     pub skip_xattrs: bool,
     /// Name of the machine, for the lock.
     pub hostname: &'o [u8],
+    /// The header of the snapshot that this is a copy of, from another store:
+    /// identifier, times, names and context are taken from it, and the fields
+    /// above are not looked at.
+    pub copy_of: Option<&'o Header<'o>>,
 }
 
 /// What happens during a backup.
@@ -219,27 +225,48 @@ pub fn backup<L: Lend, I: Importer<Error = L::Error>>(
     memory: &mut [u8],
     progress: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Report, Error<L::Error>> {
-    let started = repository.host.now();
-    let mut snapshot = Mac::ZERO;
-    repository.host.fill_random(&mut snapshot.0)?;
-    let lock = SharedLock::acquire(repository, snapshot, options.hostname)?;
-    let mut session = Session::new(repository, snapshot)?;
+    let mut name = Mac::ZERO;
+    repository.host.fill_random(&mut name.0)?;
+    let lock = SharedLock::acquire(repository, name, options.hostname)?;
+    let mut session = Session::new(repository, name)?;
     session.hold(lock);
     session.repository.refresh(&mut |_| OnDamage::Fail)?;
-    let mut report = run(&mut session, importer, options, (snapshot, started), memory, progress)?;
+    let mut report = match backup_into(&mut session, importer, options, memory, progress) {
+        Ok(report) => report,
+        Err(Error::Cancelled) => {
+            // What is stored by now stays, and the next run need not store it
+            // again. If that fails too, there is nothing more to do.
+            let _ = session.commit();
+            return Err(Error::Cancelled);
+        }
+        Err(error) => return Err(error),
+    };
+    session.commit()?;
+    report.written = session.written();
     // The snapshot exists by now, whatever becomes of the lock.
     report.lock_left_behind = session.release().is_err();
     Ok(report)
 }
 
-fn run<L: Lend, I: Importer<Error = L::Error>>(
+/// Takes a snapshot as [`backup`] does, in a session of the caller's, who
+/// holds the lock and has brought the index up to date. The snapshot exists
+/// when the session is committed, and bears the name of the session's state.
+///
+/// # Errors
+///
+/// As [`backup`].
+pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
     session: &mut Session<'_, '_, L>,
     importer: &mut I,
     options: &Options<'_>,
-    (snapshot, started): (Mac, Timestamp),
     memory: &mut [u8],
     progress: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Report, Error<L::Error>> {
+    let started = session.repository.host.now();
+    let snapshot = match options.copy_of {
+        Some(header) => header.identifier,
+        None => session.state_name(),
+    };
     let chunk_bytes = session.repository.facts.chunking.max();
     let parts = Parts::new(memory, chunk_bytes)?;
     let previous_trees = newest_like(
@@ -469,7 +496,6 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
     }
 
     /// Lists a directory into `names`. The inner error is the importer's.
-    #[expect(clippy::type_complexity, reason = "one error is recorded, the other ends the work")]
     fn list(
         &mut self,
         directory: &[u8],
@@ -685,14 +711,12 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         // What was read is what there is, whatever the length was before.
         info.size = i64::try_from(stored.length_bytes).unwrap_or(i64::MAX);
         self.new_bytes += stored.new_bytes;
-        let mut content_type = heapless::Vec::new();
-        let _ = content_type.extend_from_slice(self.content.content_type().as_bytes());
+        let content_type = self.content.content_type().clone();
         Ok(Content { stored, content_type, is_read: true })
     }
 
     /// Stores the extended attributes of an entry. Returns the length of their
     /// sorted names in `xattr_sorted`. The inner error is the importer's.
-    #[expect(clippy::type_complexity, reason = "one error is recorded, the other ends the work")]
     fn store_xattrs(
         &mut self,
         place: Place<'_>,
@@ -926,34 +950,38 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
     ) -> Result<Report, Error<L::Error>> {
         let Self { session, importer, options, mut content, .. } = self;
         let duration_nanos = session.repository.host.now().nanos_since(started);
-        let header = Header {
-            identifier: snapshot,
-            timestamp: options.timestamp.unwrap_or(started),
-            duration_nanos,
-            name: options.name,
-            category: options.category,
-            environment: options.environment,
-            perimeter: options.perimeter,
-            job: options.job,
-            replicas: 1,
-            tags: List::strings(options.tags),
-            context: Pairs::Lent(options.context),
-            source: Source {
-                kind: importer.kind().as_bytes(),
-                origin: importer.origin().as_bytes(),
-                directory: importer.root(),
-                context: Pairs::default(),
-                trees,
-                summary,
+        let source = Source {
+            kind: importer.kind().as_bytes(),
+            origin: importer.origin().as_bytes(),
+            directory: importer.root(),
+            context: options.copy_of.map_or(Pairs::default(), |header| header.source.context),
+            trees,
+            summary,
+        };
+        let header = match options.copy_of {
+            // A signature would be one of other bytes.
+            Some(header) => Header { source, identity: [0; 16], public_key: &[], ..*header },
+            None => Header {
+                identifier: snapshot,
+                timestamp: options.timestamp.unwrap_or(started),
+                duration_nanos,
+                name: options.name,
+                category: options.category,
+                environment: options.environment,
+                perimeter: options.perimeter,
+                job: options.job,
+                replicas: 1,
+                tags: List::strings(options.tags),
+                context: Pairs::Lent(options.context),
+                source,
+                ..Header::default()
             },
-            ..Header::default()
         };
         let mut writer = Writer::new(content.slot());
         header.emit(&mut writer);
         let subject = Subject::Blob(ResourceKind::SNAPSHOT, snapshot);
         let bytes = writer.finish().map_err(Error::damaged(subject))?;
         session.append(ResourceKind::SNAPSHOT, &snapshot, &mut |write| write(bytes))?;
-        session.commit()?;
         Ok(Report {
             snapshot,
             summary,
@@ -970,7 +998,7 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
 /// The content of a file, read or known.
 struct Content {
     stored: Stored,
-    content_type: heapless::Vec<u8, { crate::limits::CONTENT_TYPE_BYTES_MAX }>,
+    content_type: ContentType,
     is_read: bool,
 }
 
@@ -990,7 +1018,7 @@ fn file_info<'a>(name: &'a [u8], attributes: &'a Attributes) -> FileInfo<'a> {
         nlink: if is_linked { 1 } else { u16::try_from(attributes.nlink).unwrap_or(u16::MAX) },
         username: &attributes.username,
         groupname: &attributes.groupname,
-        flags: if is_linked { FLAG_HARD_LINK } else { 0 },
+        flags: attributes.flags | if is_linked { FLAG_HARD_LINK } else { 0 },
     }
 }
 

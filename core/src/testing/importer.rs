@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::TestError;
-use crate::importer::{Attributes, Importer};
+use crate::importer::{Attributes, Each, Importer};
 use crate::time::Timestamp;
 use crate::wire::mode;
 
@@ -123,6 +123,7 @@ impl MemImporter {
             username: heapless::Vec::from_slice(b"user").unwrap_or_default(),
             groupname: heapless::Vec::from_slice(b"users").unwrap_or_default(),
             link_target: heapless::Vec::from_slice(link_target).unwrap_or_default(),
+            ..Attributes::default()
         };
         let entry = MemEntry { attributes, content: content.to_vec(), ..MemEntry::default() };
         self.entries.insert(path.to_vec(), entry);
@@ -163,11 +164,7 @@ impl Importer for MemImporter {
         &self.root
     }
 
-    fn list(
-        &mut self,
-        directory: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), TestError>,
-    ) -> Result<(), TestError> {
+    fn list(&mut self, directory: &[u8], each: &mut Each<'_, TestError>) -> Result<(), TestError> {
         let listed = self.at(directory)?;
         if !mode::is_directory(listed.attributes.mode) {
             return Err(TestError::Misuse("a listing of what is no directory"));

@@ -129,9 +129,11 @@ mod tests {
     use super::*;
     use crate::mac::{HashAlgorithm, MacKey};
 
+    const ID: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
     #[test]
     fn empty_tree() {
-        let key = MacKey::public(HashAlgorithm::Blake3, &core::array::from_fn(|i| i as u8));
+        let key = MacKey::public(HashAlgorithm::Blake3, &ID);
         let mut space = [0; 128];
         let mut writer = Writer::new(&mut space);
         emit_node((0, &[]), (0, &[]), (0, &[]), None, &mut writer);

@@ -296,8 +296,8 @@ impl Summary {
     /// Computes the means, once everything is counted.
     #[expect(clippy::cast_precision_loss, reason = "as stock computes it")]
     pub fn finish(&mut self) {
-        if self.directory.files > 0 {
-            self.directory.avg_size = self.directory.size / self.directory.files;
+        if let Some(mean) = self.directory.size.checked_div(self.directory.files) {
+            self.directory.avg_size = mean;
             self.directory.avg_entropy = self.directory.sum_entropy / self.directory.files as f64;
         }
     }

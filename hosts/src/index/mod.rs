@@ -24,9 +24,9 @@
 
 mod database;
 mod filter;
-mod notes;
 mod query;
 mod schema;
+mod scratch;
 #[cfg(test)]
 mod tests;
 
@@ -46,9 +46,9 @@ use tiroir_core::time::Timestamp;
 
 pub(crate) use self::database::Database;
 use self::filter::Filter;
-use self::notes::{Notes, Phase};
 pub use self::query::{PackedBlob, Packfile, Totals};
-use self::schema::{Found, PackfileRow, flags, known};
+use self::schema::{Found, PackfileRow, flags};
+use self::scratch::{Known, Scratch};
 use crate::error::{Context as _, HostsError, Result};
 
 /// Name of the database in its directory.
@@ -56,9 +56,6 @@ const FILE_NAME: &str = "index.sqlite";
 
 /// Packfiles whose numbers are kept in memory.
 const PACKFILE_SLOTS: usize = 256;
-
-/// Page cache of the notes of a run, in bytes.
-const NOTES_CACHE_BYTES: usize = 128 * 1024;
 
 /// How an index uses memory, disk and time.
 #[derive(Clone, Debug)]
@@ -124,10 +121,7 @@ struct Slot {
 /// for SQLite itself, and 12 KiB.
 pub struct SqliteIndex {
     main: Database,
-    /// What belongs to this process, once there is any.
-    scratch: Option<Database>,
-    /// The packfile of the last blob [added](Index::add), and its number.
-    added_packfile: Option<(Mac, i64)>,
+    scratch: Option<Scratch>,
     options: IndexOptions,
     filter: Option<Filter>,
     temporary: bool,
@@ -143,8 +137,6 @@ pub struct SqliteIndex {
     /// `ordered` is attached.
     ordered: bool,
     slots: Vec<Option<Slot>>,
-    /// Made when it is first needed.
-    notes: Option<Notes>,
 }
 
 impl SqliteIndex {
@@ -215,7 +207,6 @@ impl SqliteIndex {
         Self {
             main,
             scratch: None,
-            added_packfile: None,
             options,
             filter: None,
             temporary,
@@ -226,22 +217,7 @@ impl SqliteIndex {
             generation: 0,
             ordered: false,
             slots: vec![None; PACKFILE_SLOTS],
-            notes: None,
         }
-    }
-
-    /// The notes of this run.
-    fn notes(&mut self) -> Result<&Notes> {
-        let notes = match self.notes.take() {
-            Some(notes) => notes,
-            None => Notes::new(&self.options.spool_directory, NOTES_CACHE_BYTES)?,
-        };
-        Ok(self.notes.insert(notes))
-    }
-
-    fn note_state(&mut self, state: &Mac, phase: Phase) -> Result<()> {
-        let notes = self.notes()?;
-        notes.database.check("note a state in", notes.state(state, phase))
     }
 
     /// Whether what is read now will have to be read again next time.
@@ -575,65 +551,15 @@ impl SqliteIndex {
         Ok(None)
     }
 
-    fn find_added(&self, kind: ResourceKind, mac: &Mac) -> rusqlite::Result<Option<Location>> {
-        let Some(scratch) = &self.scratch else { return Ok(None) };
-        let sql = "SELECT packfiles.mac, offset, length
-                   FROM blobs JOIN packfiles ON packfiles.id = blobs.packfile
-                   WHERE kind = ? AND blobs.mac = ?";
-        let mut statement = scratch.connection.prepare_cached(sql)?;
-        let parse = |row: &rusqlite::Row<'_>| {
-            Ok(Location {
-                packfile: schema::mac(row, 0)?,
-                offset_bytes: row.get::<_, i64>(1)?.cast_unsigned(),
-                length_bytes: row.get(2)?,
-            })
-        };
-        statement.query_row(params![kind.0, mac.0], parse).optional()
-    }
-
-    fn insert_added(
-        &mut self,
-        kind: ResourceKind,
-        mac: &Mac,
-        location: &Location,
-    ) -> rusqlite::Result<()> {
-        let Some(scratch) = &self.scratch else { return Ok(()) };
-        let connection = &scratch.connection;
-        let id = match self.added_packfile {
-            Some((name, id)) if name == location.packfile => id,
-            _ => {
-                let sql = "INSERT INTO packfiles VALUES (NULL, ?)";
-                connection.prepare_cached(sql)?.execute([location.packfile.0])?;
-                connection.last_insert_rowid()
-            }
-        };
-        self.added_packfile = Some((location.packfile, id));
-        let offset = location.offset_bytes.cast_signed();
-        let values = params![kind.0, mac.0, id, offset, location.length_bytes];
-        connection.prepare_cached("REPLACE INTO blobs VALUES (?, ?, ?, ?, ?)")?.execute(values)?;
-        Ok(())
-    }
-
-    /// The database of what belongs to this process, which is made if there is
-    /// none.
-    fn scratch(&mut self) -> Result<&Database> {
+    /// What belongs to this process, made when it is first needed.
+    fn scratch(&mut self) -> Result<&mut Scratch> {
         match &mut self.scratch {
             Some(scratch) => Ok(scratch),
             empty => {
                 let cache_bytes = self.options.cache_bytes / 4;
-                let directory = &self.options.spool_directory;
-                let made = Database::temporary(directory, cache_bytes, schema::SCRATCH_TABLES)?;
-                Ok(empty.insert(made))
+                Ok(empty.insert(Scratch::new(&self.options.spool_directory, cache_bytes)?))
             }
         }
-    }
-
-    /// Changes what is known of a listed state.
-    fn set_known(&mut self, state: &Mac, known: i64) -> Result<()> {
-        let scratch = self.scratch()?;
-        let sql = "UPDATE listed SET known = ? WHERE mac = ?";
-        let update = || scratch.connection.prepare_cached(sql)?.execute(params![known, state.0]);
-        scratch.check("note a state in", update()).map(drop)
     }
 
     /// Refuses what only a refresh may do.
@@ -784,8 +710,11 @@ impl Index for SqliteIndex {
         if self.is_absent(kind, mac) {
             return Ok(None);
         }
-        let added = self.find_added(kind, mac);
-        if let Some(location) = self.check("look up a blob in", added)? {
+        let added = match &self.scratch {
+            Some(scratch) => scratch.find(kind, mac)?,
+            None => None,
+        };
+        if let Some(location) = added {
             // Its packfile is declared when its state is written.
             let row = self.check("look up a packfile in", self.row_of(&location.packfile))?;
             if row.is_none_or(|row| row.flags & (flags::DELETED | flags::COLOURED) == 0) {
@@ -796,10 +725,9 @@ impl Index for SqliteIndex {
     }
 
     fn add(&mut self, kind: ResourceKind, mac: &Mac, location: &Location) -> Result<()> {
-        self.scratch()?;
-        let added = self.insert_added(kind, mac, location);
+        self.scratch()?.add(kind, mac, location)?;
         self.note_key(kind, mac);
-        self.scratch()?.check("add a blob to", added)
+        Ok(())
     }
 
     fn next_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
@@ -807,16 +735,7 @@ impl Index for SqliteIndex {
     }
 
     fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        let first = if after.is_some() { "mac > ?2" } else { "mac >= ?2" };
-        let sql =
-            format!("SELECT mac FROM listed WHERE known = ?1 AND {first} ORDER BY mac LIMIT 1");
-        let values = params![known::READ, after.unwrap_or(&Mac::ZERO).0];
-        let scratch = self.scratch()?;
-        let find = || {
-            let mut statement = scratch.connection.prepare_cached(&sql)?;
-            statement.query_row(values, |row| schema::mac(row, 0)).optional()
-        };
-        scratch.check("look up states in", find())
+        self.scratch()?.next_read(after)
     }
 
     fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
@@ -831,25 +750,18 @@ impl Index for SqliteIndex {
     }
 
     fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
-        let scratch = self.scratch()?;
-        let sql = "INSERT OR IGNORE INTO marks VALUES (?, ?)";
-        let insert = || scratch.connection.prepare_cached(sql)?.execute(params![kind.0, mac.0]);
-        Ok(scratch.check("mark a resource in", insert())? == 0)
+        self.scratch()?.mark(kind, mac)
     }
 
     fn is_marked(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
-        let scratch = self.scratch()?;
-        let sql = "SELECT 1 FROM marks WHERE kind = ? AND mac = ?";
-        let find = || scratch.connection.prepare_cached(sql)?.exists(params![kind.0, mac.0]);
-        scratch.check("look up a mark in", find())
+        self.scratch()?.is_marked(kind, mac)
     }
 
     fn begin_refresh(&mut self) -> Result<()> {
         if self.in_refresh {
             self.roll_back()?;
         }
-        let scratch = self.scratch()?;
-        scratch.check("empty", scratch.connection.execute("DELETE FROM listed", []))?;
+        self.scratch()?.forget_states()?;
         if self.ordered {
             self.ordered = false;
             // Statements that are kept ready hold on to it.
@@ -877,31 +789,22 @@ impl Index for SqliteIndex {
         };
         let found: Option<bool> = self.check("look up a state in", find())?;
         let known = match found {
-            None => known::OPEN,
-            Some(false) => known::NOTED,
-            Some(true) => known::READ,
+            None => Known::Name,
+            Some(false) => Known::Header,
+            Some(true) => Known::All,
         };
-        let scratch = self.scratch()?;
-        let sql = "INSERT OR IGNORE INTO listed VALUES (?, ?)";
-        let insert = || scratch.connection.prepare_cached(sql)?.execute(params![state.0, known]);
-        scratch.check("note a state in", insert())?;
+        self.scratch()?.list(state, known)?;
         Ok(found == Some(true))
     }
 
     fn next_unverified_state(&mut self) -> Result<Option<Mac>> {
         self.in_refresh()?;
-        let scratch = self.scratch()?;
-        let find = || {
-            let sql = "SELECT mac FROM listed WHERE known = 0 LIMIT 1";
-            let mut statement = scratch.connection.prepare_cached(sql)?;
-            statement.query_row([], |row| schema::mac(row, 0)).optional()
-        };
-        scratch.check("look up states in", find())
+        self.scratch()?.next_unverified()
     }
 
     fn state_unreadable(&mut self, state: &Mac) -> Result<()> {
         self.in_refresh()?;
-        self.set_known(state, known::UNREADABLE)
+        self.scratch()?.set_known(state, Known::Damaged)
     }
 
     fn state_header(&mut self, state: &Mac, version: Version, parent: &Mac) -> Result<()> {
@@ -912,10 +815,10 @@ impl Index for SqliteIndex {
             self.main.connection.prepare_cached(sql)?.execute(values)
         };
         if self.check("note a state in", note())? > 0 {
-            self.set_known(state, known::NOTED)?;
+            self.scratch()?.set_known(state, Known::Header)?;
         }
         self.noted = true;
-        self.note_state(state, Phase::Known)
+        Ok(())
     }
 
     fn next_unread_state(&mut self) -> Result<Option<(Mac, Version)>> {
@@ -928,7 +831,7 @@ impl Index for SqliteIndex {
         self.in_refresh()?;
         let marked = self.mark_read(state);
         self.check("note a state in", marked)?;
-        self.set_known(state, known::READ)
+        self.scratch()?.set_known(state, Known::All)
     }
 
     fn end_refresh(&mut self) -> Result<()> {

@@ -37,33 +37,6 @@ CREATE TABLE meta (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 INSERT INTO meta VALUES (0, 0);
 ";
 
-/// What belongs to this process alone, in a database of its own: blobs of a
-/// backup that is running, states that the last refresh listed, and marks.
-pub(super) const SCRATCH_TABLES: &str = "
-CREATE TABLE packfiles (id INTEGER PRIMARY KEY, mac BLOB NOT NULL);
-CREATE TABLE blobs (
-    kind INTEGER NOT NULL, mac BLOB NOT NULL, packfile INTEGER NOT NULL,
-    offset INTEGER NOT NULL, length INTEGER NOT NULL,
-    PRIMARY KEY (kind, mac)) WITHOUT ROWID;
-CREATE TABLE listed (mac BLOB PRIMARY KEY, known INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX listed_open ON listed (known) WHERE known = 0;
-CREATE TABLE marks (
-    kind INTEGER NOT NULL, mac BLOB NOT NULL, PRIMARY KEY (kind, mac)) WITHOUT ROWID;
-BEGIN;
-";
-
-/// Values of `listed.known`.
-pub(super) mod known {
-    /// Nothing is known of the state but its name.
-    pub(in super::super) const OPEN: i64 = 0;
-    /// Its version and parent.
-    pub(in super::super) const NOTED: i64 = 1;
-    /// It cannot be read.
-    pub(in super::super) const UNREADABLE: i64 = 2;
-    /// All of it.
-    pub(in super::super) const READ: i64 = 3;
-}
-
 /// All locations in the order in which they lie in their packfiles, attached
 /// while somebody wants that.
 pub(super) const ORDERED_TABLES: &str = "
