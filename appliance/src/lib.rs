@@ -22,7 +22,6 @@ mod error;
 mod exit;
 mod filter;
 mod interrupt;
-mod links;
 mod location;
 mod machine;
 mod new_store;

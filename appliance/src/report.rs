@@ -123,11 +123,6 @@ impl Reporter {
         }
     }
 
-    /// Number of [`failed`](Self::failed) calls.
-    pub(crate) fn failures(&self) -> u64 {
-        self.failures
-    }
-
     /// Nanoseconds since the reporter was made.
     pub(crate) fn elapsed_nanos(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX)

@@ -252,6 +252,7 @@ impl Args {
             timestamp: self.force_timestamp,
             skip_xattrs: self.no_xattr,
             hostname: provenance.hostname(),
+            copy_of: None,
         };
         let work_bytes =
             |chunk_bytes| backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes));
@@ -261,6 +262,9 @@ impl Args {
                 tell(event, &mut reporter);
             })?;
             let form = reporter.finish();
+            if report.lock_left_behind {
+                report::warn("the lock of the store could not be given back: it is void in 10 minutes");
+            }
             summary("backup", &report, repo, form, out)?;
             let errors = report.summary.total_errors();
             let status = if errors == 0 { Status::Done } else { Status::Incomplete };

@@ -20,7 +20,6 @@ use super::refuse_filters;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::{Filters, now};
-use crate::links::LinksOnDisk;
 use crate::location::{absolute, split_scheme};
 use crate::open::Context;
 use crate::report::{self, Form, Reporter, with_errors};
@@ -201,7 +200,7 @@ fn to_directory(
         .map_err(|error| no_target(path, error))?
         .with_skip_permissions(args.skip_permissions)
         .with_warnings(report::warn);
-    let mut links = LinksOnDisk(LinkTable::new(&context.spool_directory(), LINK_CACHE_BYTES)?);
+    let mut links = LinkTable::new(&context.spool_directory(), LINK_CACHE_BYTES)?;
     let options = Options { skip_permissions: args.skip_permissions };
     let mut reporter = Reporter::new(context.globals, "restore");
     let report = export(
@@ -229,7 +228,7 @@ fn export<X: Exporter<Error = HostsError>>(
     repo: &mut Repo<'_>,
     snapshot: &Snapshot,
     source: &[u8],
-    (exporter, links): (&mut X, &mut LinksOnDisk),
+    (exporter, links): (&mut X, &mut LinkTable),
     options: &Options,
     memory: &mut [u8],
     reporter: &mut Reporter,

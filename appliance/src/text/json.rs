@@ -87,16 +87,6 @@ impl<'w> Line<'w> {
         if value.is_finite() { write!(self.out, "{value}") } else { self.out.write_all(b"null") }
     }
 
-    /// Adds `true` or `false`.
-    ///
-    /// # Errors
-    ///
-    /// Of the output.
-    pub(crate) fn flag(&mut self, key: &str, value: bool) -> io::Result<()> {
-        self.key(key)?;
-        write!(self.out, "{value}")
-    }
-
     /// Adds a list of texts.
     ///
     /// # Errors
@@ -169,7 +159,6 @@ mod tests {
         line.number("mtime", -1_i64).unwrap();
         line.fraction("entropy", 1.5).unwrap();
         line.fraction("none", f64::NAN).unwrap();
-        line.flag("ok", true).unwrap();
         line.list("tags", [&b"a"[..], b"b"].into_iter()).unwrap();
         line.show("mode", "-rw").unwrap();
         line.end().unwrap();
@@ -179,7 +168,7 @@ mod tests {
                 r#"{"type":"entry","path":"/a \"b\"\\\n\u0001\u007fÉ\u2028","#,
                 "\"name\":\"bad\u{fffd}\",\"name_hex\":\"626164ff\",",
                 r#""size":18446744073709551615,"mtime":-1,"entropy":1.5,"none":null,"#,
-                r#""ok":true,"tags":["a","b"],"mode":"-rw"}"#,
+                r#""tags":["a","b"],"mode":"-rw"}"#,
                 "\n"
             )
         );
