@@ -88,11 +88,7 @@ fn write_file(
         each_chunk(context, repo, &object, desk.read.chunk, &mut |bytes| Ok(out.write_all(bytes)?))
     };
     written.map_err(|failure| {
-        if failure.is_broken_pipe() {
-            failure
-        } else {
-            failure.while_doing(Printable(&path))
-        }
+        if failure.is_broken_pipe() { failure } else { failure.while_doing(Printable(&path)) }
     })
 }
 

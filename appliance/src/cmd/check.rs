@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use tiroir_core::error::Error;
+use tiroir_core::mac::Mac;
+use tiroir_core::snapshot::ReadMemory;
 use tiroir_core::snapshot::check::{
     self, Event, Options, check_bytes, check_packfiles, check_snapshot, check_states,
 };
-use tiroir_core::snapshot::ReadMemory;
-use tiroir_core::mac::Mac;
 use tiroir_hosts::error::HostsError;
 
 use super::refuse_filters;
@@ -71,9 +71,13 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         }
         if args.targets.is_empty() {
             let buffers = (&mut memory, arena);
-            snapshots::newest_first(context, repo, &args.filters, buffers, &mut |repo, memory, id| {
-                checker.snapshot(repo, memory, id, None)
-            })?;
+            snapshots::newest_first(
+                context,
+                repo,
+                &args.filters,
+                buffers,
+                &mut |repo, memory, id| checker.snapshot(repo, memory, id, None),
+            )?;
         }
         Ok(context.status(checker.verdict()))
     })
