@@ -15,7 +15,7 @@ use tiroir_core::sort::Sorter;
 use tiroir_core::time::Timestamp;
 use tiroir_core::wire::header::{Header, Trees};
 
-use crate::error::{EngineError, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::Filters;
 use crate::open::Context;
@@ -254,7 +254,7 @@ pub(crate) fn newest_first<B: AsMut<[u8]>>(
     let mut sorter = Sorter::new(arena, spools, byte_order as Order);
     each_matching(context, repo, filters, buffer.as_mut(), &mut |header| {
         let key = newest_first_key(header.timestamp);
-        Ok(sorter.push(&key, &header.identifier.0).map_err(EngineError::from)?)
+        Ok(sorter.push(&key, &header.identifier.0)?)
     })?;
     let mut sorted = sorter.finish()?;
     while let Some((_, id)) = sorted.next()? {

@@ -42,7 +42,6 @@ pub(crate) struct AnyStore {
 
 /// One of the store connectors.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 enum Connector {
     /// A directory.
     Directory(FsStore),

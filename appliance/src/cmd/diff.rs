@@ -57,14 +57,14 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         let target = |text: &OsString| Target::parse(text);
         let left = target(&args.targets[0]);
         let (snapshot, root) = open(repo, &left, &mut read)?;
-        let left = SnapshotWalk::new(repo, &snapshot, left_entry)?;
+        let left = Box::new(SnapshotWalk::new(repo, &snapshot, left_entry)?);
         let mut left = (Side::Snapshot(left), root.clone());
         let mut right = match args.targets.get(1) {
             Some(text) => {
                 let (snapshot, root) = open(repo, &target(text), &mut read)?;
-                (Side::Snapshot(SnapshotWalk::new(repo, &snapshot, right_entry)?), root)
+                (Side::Snapshot(Box::new(SnapshotWalk::new(repo, &snapshot, right_entry)?)), root)
             }
-            None => (Side::Local(LocalWalk::new(&mut repo.host, arena)?), root),
+            None => (Side::Local(Box::new(LocalWalk::new(&mut repo.host, arena)?)), root),
         };
         let sizes = Sizes::within(contents.len());
         let mut differ = Differ { args, context, contents: Contents::new(contents, sizes), out };

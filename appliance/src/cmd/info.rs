@@ -472,8 +472,7 @@ Logical size: 54 MiB (56803175 bytes)
 
     #[test]
     fn a_snapshot_as_stock_tells_it() {
-        let mut summary = Summary::default();
-        summary.below = Counts {
+        let below = Counts {
             directories: 3,
             files: 1,
             objects: 1,
@@ -486,6 +485,7 @@ Logical size: 54 MiB (56803175 bytes)
             mime: [0, 0, 0, 1, 0, 0],
             ..Counts::default()
         };
+        let summary = Summary { below, ..Summary::default() };
         let context: [(&[u8], &[u8]); 2] = [(b"Hostname", b"vm"), (b"MaxProcs", b"2")];
         let header = Header {
             identifier: Mac([0x62; 32]),

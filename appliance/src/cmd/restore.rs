@@ -239,7 +239,10 @@ fn export<X: Exporter<Error = HostsError>>(
         Event::Restored { .. } => reporter.entry(),
         Event::Written { bytes } => reporter.moved(*bytes),
         Event::Skipped { path } => {
-            reporter.failed(&shown(path), "not restored: it needs rights that we lack");
+            reporter.failed(
+                &shown(path),
+                "not made: a socket, or a device that the store does not name or that needs rights",
+            );
         }
         Event::Failed { path, error } => {
             reporter.failed(&shown(path), &crate::error::whole_text(error));

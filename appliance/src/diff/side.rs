@@ -94,9 +94,9 @@ impl Item {
 /// One of the two things that are compared.
 pub(crate) enum Side<'m> {
     /// A snapshot.
-    Snapshot(SnapshotWalk<'m>),
+    Snapshot(Box<SnapshotWalk<'m>>),
     /// The file system.
-    Local(LocalWalk<'m>),
+    Local(Box<LocalWalk<'m>>),
 }
 
 impl Side<'_> {
