@@ -227,7 +227,7 @@ impl<'r, 'm, 'n, L: Lend<Error = HostsError>> SnapshotImporter<'r, 'm, 'n, L> {
         let trees = self.source.trees;
         let object = find_xattr(self.repository, &trees, path, name, &mut self.memory)?;
         let mut filled = 0;
-        self.reader.open(self.repository, &object)?;
+        self.reader.open(self.repository, &object, self.memory.chunk)?;
         while let Some(len) = self.reader.next(self.repository, self.memory.chunk)? {
             let Some(place) = into.get_mut(filled..filled + len) else {
                 let rule = "its value is too long";
@@ -329,7 +329,7 @@ impl<L: Lend<Error = HostsError>> Importer for SnapshotImporter<'_, '_, '_, L> {
             .map(|(entry, _)| entry.object);
         let object = self.fail(object)?;
         self.ahead = 0..0;
-        let opened = self.reader.open(self.repository, &object);
+        let opened = self.reader.open(self.repository, &object, self.memory.chunk);
         self.fail(opened)
     }
 

@@ -303,7 +303,7 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
         self.exporter.begin_file(place.target, size_bytes)?;
         let mut written = 0;
         if !entry.object.is_zero() {
-            self.reader.open(self.repository, &entry.object)?;
+            self.reader.open(self.repository, &entry.object, memory.chunk)?;
             while let Some(len) = self.reader.next(self.repository, memory.chunk)? {
                 if self.repository.host.cancelled() {
                     return Err(Error::Cancelled);
@@ -329,7 +329,7 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
         for name in entry.xattr_names.iter() {
             let object = find_xattr(self.repository, self.trees, place.source, name, memory)?;
             let mut filled = 0;
-            self.reader.open(self.repository, &object)?;
+            self.reader.open(self.repository, &object, memory.chunk)?;
             while let Some(len) = self.reader.next(self.repository, memory.chunk)? {
                 let Some(into) = self.value.get_mut(filled..filled + len) else {
                     let subject = Subject::Blob(ResourceKind::OBJECT, object);
