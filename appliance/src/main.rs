@@ -1,3 +1,7 @@
-//! The program.
+//! The program: parse, run, exit status; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tiroir::run(std::env::args_os())
+}

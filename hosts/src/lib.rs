@@ -8,6 +8,7 @@
 //! - [`fs`]: importer, exporter and store of local file systems;
 //! - [`stdio`]: importer of what comes through a pipe;
 //! - [`ptar`]: a store in one file;
+//! - [`arena`]: memory for a key derivation, in a file;
 //! - [`error`]: the one error of all of these;
 //! - `contract`: the suite that every store connector passes, for tests.
 //!
@@ -17,6 +18,8 @@
 
 #![warn(missing_docs)]
 
+#[expect(unsafe_code, reason = "maps a file")]
+pub mod arena;
 pub mod content_type;
 #[cfg(any(test, feature = "_test"))]
 pub mod contract;

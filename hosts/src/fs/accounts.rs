@@ -70,23 +70,31 @@ impl Names {
 
 /// Names of users and groups. Remembers 64 of each.
 #[derive(Debug)]
-pub(crate) struct Accounts {
+pub struct Accounts {
     users: Names,
     groups: Names,
 }
 
+impl Default for Accounts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Accounts {
-    pub(crate) fn new() -> Self {
+    /// Reads nothing before somebody is asked for.
+    #[must_use]
+    pub fn new() -> Self {
         Self { users: Names::new("/etc/passwd"), groups: Names::new("/etc/group") }
     }
 
     /// Name of a user, or nothing.
-    pub(crate) fn user(&mut self, number: u32) -> &[u8] {
+    pub fn user(&mut self, number: u32) -> &[u8] {
         self.users.name(number)
     }
 
     /// Name of a group, or nothing.
-    pub(crate) fn group(&mut self, number: u32) -> &[u8] {
+    pub fn group(&mut self, number: u32) -> &[u8] {
         self.groups.name(number)
     }
 }

@@ -5,7 +5,7 @@
 //! no owners, no links and seconds by twos, and network mounts, which may not
 //! sync directories. The connector says so once and goes on.
 
-mod accounts;
+pub mod accounts;
 mod beneath;
 pub mod exporter;
 pub mod ignore;

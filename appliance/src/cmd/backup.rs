@@ -1,0 +1,445 @@
+//! `backup`: takes a snapshot of a directory, a file, or standard input.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use tiroir_core::importer::Importer;
+use tiroir_core::snapshot::backup::{Event, Options, Report, backup, backup_bytes};
+use tiroir_core::snapshot::check::{self, check_bytes, check_snapshot};
+use tiroir_core::time::Timestamp;
+use tiroir_hosts::error::HostsError;
+use tiroir_hosts::fs::ignore::IgnorePatterns;
+use tiroir_hosts::fs::importer::FsImporter;
+use tiroir_hosts::stdio::StdinImporter;
+
+use super::version::CLIENT;
+use crate::error::{Failure, Result};
+use crate::exit::Status;
+use crate::filter::{now, parse_time};
+use crate::location::{Location, absolute, split_scheme};
+use crate::machine;
+use crate::open::Context;
+use crate::report::{self, Form, Reporter, with_errors};
+use crate::store::Repo;
+use crate::text::duration::Duration;
+use crate::text::json::Line;
+use crate::text::size::Size;
+
+/// Back up a directory, a file, or standard input
+///
+/// What has not changed since the newest snapshot of the same place is not read
+/// again. What cannot be read is told, recorded in the snapshot, and makes the
+/// exit status 3.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of the snapshot
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    name: OsString,
+
+    /// Category of the snapshot
+    #[arg(long, value_name = "NAME", default_value = "")]
+    category: OsString,
+
+    /// Environment of the snapshot
+    #[arg(long, value_name = "NAME", default_value = "")]
+    environment: OsString,
+
+    /// Perimeter of the snapshot
+    #[arg(long, value_name = "NAME", default_value = "")]
+    perimeter: OsString,
+
+    /// Job of the snapshot
+    #[arg(long, value_name = "NAME", default_value = "")]
+    job: OsString,
+
+    /// Tags, separated by commas. Without them, those of PLAKAR_TAGS
+    #[arg(long, value_name = "TAGS")]
+    tag: Option<OsString>,
+
+    /// Leave out what matches PATTERN, as in .gitignore; patterns with a slash
+    /// start at the root of the file system. May be repeated
+    #[arg(long, value_name = "PATTERN", action = clap::ArgAction::Append)]
+    ignore: Vec<String>,
+
+    /// Leave out what matches the patterns in FILE
+    #[arg(long, value_name = "FILE")]
+    ignore_file: Option<PathBuf>,
+
+    /// Check the snapshot when it is made
+    #[arg(long)]
+    check: bool,
+
+    /// Say that the snapshot was taken at TIME
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    force_timestamp: Option<Timestamp>,
+
+    /// Leave out extended attributes
+    #[arg(long)]
+    no_xattr: bool,
+
+    /// Stay on the file system of the directory
+    #[arg(long)]
+    one_file_system: bool,
+
+    /// Accepted for scripts of stock: nothing is read to show progress
+    #[arg(long)]
+    no_progress: bool,
+
+    /// Accepted for scripts of stock: packfiles go straight into the store
+    #[arg(long, value_name = "PLACE")]
+    packfiles: Option<OsString>,
+
+    /// Option of the importer: dont_traverse_fs=true is --one-file-system
+    #[arg(long = "option", alias = "o", visible_alias = "o", value_name = "KEY=VALUE",
+          action = clap::ArgAction::Append)]
+    options: Vec<String>,
+
+    /// What to back up: a path, `fs:PATH`, or `stdin:NAME` for standard input
+    /// as a file of that name. The current directory by default
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+}
+
+/// What is backed up.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// A path of the local file system.
+    Path(PathBuf),
+    /// Standard input, as a file of that name.
+    Stdin(Vec<u8>),
+}
+
+impl Place {
+    /// Understands an argument.
+    ///
+    /// # Errors
+    ///
+    /// For an importer that is not here.
+    pub(super) fn parse(text: &OsStr) -> Result<Self> {
+        if text.as_bytes().starts_with(b"@") {
+            let what = format!("could not resolve importer: {}", text.display());
+            return Err(Failure::new(Status::Failed, what)
+                .with_advice("There is no configuration of sources here yet: give a path."));
+        }
+        match split_scheme(text) {
+            (None, path) | (Some("fs" | "file"), path) => Ok(Self::Path(absolute(path)?)),
+            (Some("stdin"), name) => Ok(Self::Stdin(name.as_bytes().to_vec())),
+            (Some(scheme), _) => {
+                let what = format!("there is no importer for {scheme}:");
+                Err(Failure::new(Status::Failed, what).with_advice(
+                    "This tiroir backs up local files and standard input. A path with a colon \
+                     in it is given as ./PATH.",
+                ))
+            }
+        }
+    }
+}
+
+/// Backs up, and says how it went.
+///
+/// # Errors
+///
+/// What keeps the snapshot from being made.
+pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
+    let place = match args.paths.as_slice() {
+        [] => Place::parse(OsStr::new("."))?,
+        [path] => Place::parse(path)?,
+        [..] => {
+            return Err(Failure::usage("several places cannot be put in one snapshot yet")
+                .with_advice("Back them up one after the other."));
+        }
+    };
+    if args.force_timestamp.is_some_and(|time| time > now()) {
+        return Err(Failure::usage("forced timestamp cannot be in the future"));
+    }
+    let one_file_system = args.one_file_system()?;
+    let opened = context.open()?;
+    match place {
+        Place::Stdin(name) => {
+            args.store(context, opened, &mut StdinImporter::new(&name), out)
+        }
+        Place::Path(path) => {
+            let ignore = args.patterns(&opened.location)?;
+            let mut importer = open_importer(&path)?
+                .with_one_file_system(one_file_system)?
+                .with_ignore(ignore.build()?);
+            if importer.is_root_ignored() {
+                report::warn(&format!(
+                    "{} itself is left out by a pattern: the snapshot will hold nothing of it",
+                    path.display()
+                ));
+            }
+            args.store(context, opened, &mut importer, out)
+        }
+    }
+}
+
+/// Opens what is backed up.
+///
+/// # Errors
+///
+/// Of the system, as when there is nothing.
+pub(super) fn open_importer(path: &Path) -> Result<FsImporter> {
+    FsImporter::open(path).map_err(|error| {
+        Failure::from(error)
+            .while_doing(format_args!("nothing to back up at {}", path.display()))
+            .with_advice("Nothing was stored.")
+    })
+}
+
+impl Args {
+    /// Whether to stay on one file system, by either option.
+    fn one_file_system(&self) -> Result<bool> {
+        let mut only = self.one_file_system;
+        for option in &self.options {
+            match option.as_str() {
+                "dont_traverse_fs" | "dont_traverse_fs=true" => only = true,
+                "dont_traverse_fs=false" => only = false,
+                _ => {
+                    let what = format!("option {option} of the importer is not known here");
+                    return Err(Failure::usage(what));
+                }
+            }
+        }
+        Ok(only)
+    }
+
+    /// The patterns of what is left out, and the store itself.
+    fn patterns(&self, store: &Location) -> Result<IgnorePatterns> {
+        let mut patterns = IgnorePatterns::new();
+        let warn = |added: Result<(), HostsError>| {
+            if let Err(error) = added {
+                report::warn(&error.to_string());
+            }
+        };
+        if let Some(path) = &self.ignore_file {
+            // That it can be read is asked first: then what is left are lines.
+            std::fs::File::open(path)
+                .map_err(|error| Failure::io(format_args!("open {}", path.display()), error))?;
+            warn(patterns.add_file(path));
+        }
+        for pattern in &self.ignore {
+            warn(patterns.add(pattern));
+        }
+        if let Some(pattern) = pattern_of(store.path()) {
+            warn(patterns.add(&pattern));
+        }
+        Ok(patterns)
+    }
+
+    /// Backs up what `importer` reads.
+    fn store<I: Importer<Error = HostsError>>(
+        &self,
+        context: &Context<'_>,
+        opened: crate::open::Opened,
+        importer: &mut I,
+        out: &mut dyn Write,
+    ) -> Result<Status> {
+        let tags = self.tags();
+        let tags: Vec<&[u8]> = tags.iter().map(Vec::as_slice).collect();
+        let provenance = Provenance::new();
+        let pairs = provenance.pairs();
+        let options = Options {
+            name: self.name.as_bytes(),
+            category: self.category.as_bytes(),
+            environment: self.environment.as_bytes(),
+            perimeter: self.perimeter.as_bytes(),
+            job: self.job.as_bytes(),
+            tags: &tags,
+            context: &pairs,
+            timestamp: self.force_timestamp,
+            skip_xattrs: self.no_xattr,
+            hostname: provenance.hostname(),
+            copy_of: None,
+        };
+        let work_bytes =
+            |chunk_bytes| backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes));
+        context.with_repository(opened, work_bytes, |repo, memory| {
+            let mut reporter = Reporter::new(context.globals, "backup");
+            let report = backup(repo, importer, &options, memory, &mut |event| {
+                tell(event, &mut reporter);
+            })?;
+            let form = reporter.finish();
+            if report.lock_left_behind {
+                report::warn("the lock of the store could not be given back: it is void in 10 minutes");
+            }
+            summary("backup", &report, repo, form, out)?;
+            let errors = report.summary.total_errors();
+            let status = if errors == 0 { Status::Done } else { Status::Incomplete };
+            if self.check {
+                return Ok(status.and(self.check(context, repo, &report, memory, out)?));
+            }
+            Ok(status)
+        })
+    }
+
+    /// Checks the snapshot that was made.
+    fn check(
+        &self,
+        context: &Context<'_>,
+        repo: &mut Repo<'_>,
+        made: &Report,
+        memory: &mut [u8],
+        out: &mut dyn Write,
+    ) -> Result<Status> {
+        let mut reporter = Reporter::new(context.globals, "check");
+        context.refresh(repo)?;
+        let options = check::Options::default();
+        let report =
+            check_snapshot(repo, &made.snapshot, None, &options, memory, &mut |event| {
+                super::check::tell(event, &mut reporter);
+            })?;
+        let name = format!("{:.4}", made.snapshot);
+        super::check::summary(&name, &report, &mut reporter, repo, out)?;
+        Ok(if report.bad == 0 { Status::Done } else { Status::Integrity })
+    }
+
+    /// Tags of the snapshot: of the option as they are, or of the environment
+    /// without blanks.
+    fn tags(&self) -> Vec<Vec<u8>> {
+        if let Some(list) = self.tag.as_ref().filter(|list| !list.is_empty()) {
+            return list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::to_vec).collect();
+        }
+        let list = std::env::var_os("PLAKAR_TAGS").unwrap_or_default();
+        let tags = list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        tags.filter(|tag| !tag.is_empty()).map(<[u8]>::to_vec).collect()
+    }
+}
+
+/// A pattern that matches one path and nothing else; nothing for a path that
+/// is not UTF-8.
+fn pattern_of(path: &Path) -> Option<String> {
+    let mut pattern = String::new();
+    for c in path.to_str()?.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '!' | '#' | ' ' | '{' | '}') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    Some(pattern)
+}
+
+/// Passes an event on.
+pub(super) fn tell(event: &Event<'_>, reporter: &mut Reporter) {
+    match event {
+        Event::Entry { .. } => reporter.entry(),
+        Event::Read { bytes } => reporter.moved(*bytes),
+        Event::Failed { path, message } => {
+            reporter.failed(path, &String::from_utf8_lossy(message));
+        }
+        Event::Changed { path } => reporter.noted(path, "changed while it was read"),
+    }
+}
+
+/// Writes the summary, as stock words it, of what was done: `verb`.
+///
+/// # Errors
+///
+/// Of `out`.
+pub(super) fn summary(
+    verb: &'static str,
+    report: &Report,
+    repo: &Repo<'_>,
+    form: Option<Form>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let errors = report.summary.total_errors();
+    let (read, written) = (repo.store.read_bytes, repo.store.written_bytes);
+    match form {
+        None => {}
+        Some(Form::Text) => writeln!(
+            out,
+            "{:.4}: {verb} completed {} in {} (in: {}, out: {})",
+            report.snapshot,
+            with_errors(errors),
+            Duration(report.duration_nanos),
+            Size(read),
+            Size(written)
+        )?,
+        Some(Form::Json) => {
+            let mut line = Line::new(out, verb)?;
+            line.show("snapshot", report.snapshot)?;
+            line.number("errors", errors)?;
+            line.number("duration_ns", report.duration_nanos)?;
+            line.number("size", report.summary.total_size_bytes())?;
+            line.number("files", report.summary.below.files + report.summary.directory.files)?;
+            line.number("unchanged", report.unchanged)?;
+            line.number("changed_while_read", report.changed_while_read)?;
+            line.number("new_bytes", report.new_bytes)?;
+            line.number("read_from_store", read)?;
+            line.number("written_to_store", written)?;
+            line.end()?;
+        }
+    }
+    Ok(())
+}
+
+/// What a snapshot says of the machine and program that made it.
+#[derive(Debug)]
+pub(super) struct Provenance {
+    pairs: [(&'static str, Vec<u8>); 10],
+}
+
+impl Provenance {
+    /// That of this process.
+    pub(super) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut line = Vec::new();
+        for (index, argument) in std::env::args_os().enumerate() {
+            if index > 0 {
+                line.push(b' ');
+            }
+            line.extend_from_slice(argument.as_bytes());
+        }
+        let pairs = [
+            ("Hostname", machine::hostname().into_bytes()),
+            ("Username", machine::username().into_bytes()),
+            ("OperatingSystem", b"linux".to_vec()),
+            ("MachineID", machine::machine_id().into_bytes()),
+            ("CommandLine", line),
+            ("ProcessID", std::process::id().to_string().into_bytes()),
+            ("Architecture", machine::architecture().as_bytes().to_vec()),
+            ("NumCPU", processors.to_string().into_bytes()),
+            ("MaxProcs", b"1".to_vec()),
+            ("Client", CLIENT.as_bytes().to_vec()),
+        ];
+        Self { pairs }
+    }
+
+    /// Pairs of key and value, in stock's order.
+    pub(super) fn pairs(&self) -> [(&[u8], &[u8]); 10] {
+        self.pairs.each_ref().map(|(key, value)| (key.as_bytes(), value.as_slice()))
+    }
+
+    /// Name of the machine.
+    pub(super) fn hostname(&self) -> &[u8] {
+        &self.pairs[0].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        assert!(matches!(Place::parse("/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x")));
+        assert!(matches!(Place::parse("fs:/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x")));
+        assert!(matches!(Place::parse("stdin:dump.sql".as_ref()), Ok(Place::Stdin(name)) if name == b"dump.sql"));
+        assert!(Place::parse("s3://x".as_ref()).is_err());
+        assert!(Place::parse("@nas".as_ref()).is_err());
+    }
+
+    #[test]
+    fn the_store_is_one_path() {
+        assert_eq!(pattern_of(Path::new("/a b/[x]*")).unwrap(), "/a\\ b/\\[x\\]\\*");
+        let mut patterns = IgnorePatterns::new();
+        patterns.add(&pattern_of(Path::new("/a b/[x]*")).unwrap()).unwrap();
+        let ignore = patterns.build().unwrap();
+        assert!(ignore.matches(b"/a b/[x]*", true));
+        assert!(!ignore.matches(b"/a b/x", true));
+        assert!(!ignore.matches(b"/y/a b/[x]*", true));
+    }
+}

@@ -1,0 +1,41 @@
+//! `create`: makes a new store.
+
+use tiroir_core::store::Store as _;
+use tiroir_core::wire::config::PACKFILE_BYTES_DEFAULT;
+
+use crate::error::{Failure, Result};
+use crate::exit::Status;
+use crate::location::Location;
+use crate::new_store::{Choices, NewStore};
+use crate::open::Context;
+use crate::store::AnyStore;
+
+/// Make a new store
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    choices: Choices,
+}
+
+/// Makes a new store. As in stock, nothing is printed on standard output.
+///
+/// # Errors
+///
+/// For a place where something is, and those of the passphrase and the system.
+pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<Status> {
+    let location = context.location()?;
+    let Location::Directory(path) = &location else {
+        return Err(Failure::usage("an archive is not created empty")
+            .with_advice("Write one with what it is to hold: tiroir ptar -o FILE PATH"));
+    };
+    // Before anybody is asked for a passphrase in vain; asked again in the end.
+    let mut entries = std::fs::read_dir(path).into_iter().flatten();
+    if entries.next().is_some() {
+        let what = format!("directory {} is not empty", path.display());
+        return Err(Failure::new(Status::Failed, what)
+            .with_advice("A new store needs a directory that is empty, or not there yet."));
+    }
+    let new = NewStore::make(context, &args.choices, PACKFILE_BYTES_DEFAULT)?;
+    AnyStore::at(&location)?.create(&new.config)?;
+    Ok(Status::Done)
+}

@@ -1,0 +1,322 @@
+//! `restore`: brings back a snapshot, or a part of it.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use tiroir_core::exporter::Exporter;
+use tiroir_core::host::{HostError as _, HostErrorKind};
+use tiroir_core::mac::Mac;
+use tiroir_core::snapshot::ReadMemory;
+use tiroir_core::snapshot::restore::{Event, Options, Report, restore, restore_bytes};
+use tiroir_core::snapshot::walk::entry_at;
+use tiroir_hosts::error::HostsError;
+use tiroir_hosts::fs::exporter::FsExporter;
+use tiroir_hosts::link_table::LinkTable;
+
+use super::cat::each_chunk;
+use super::refuse_filters;
+use crate::error::{Failure, Result};
+use crate::exit::Status;
+use crate::filter::{Filters, now};
+use crate::location::{absolute, split_scheme};
+use crate::open::Context;
+use crate::report::{self, Form, Reporter, with_errors};
+use crate::snapshots::{self, Snapshot, Target};
+use crate::store::Repo;
+use crate::text::duration::Duration;
+use crate::text::json::Line;
+use crate::text::printable::Printable;
+use crate::text::size::Size;
+use crate::text::time::Zone;
+
+/// Restore a snapshot, or a part of it
+///
+/// What is in the directory that is restored comes directly into DIR; a file
+/// comes into DIR under its name. What is there already gives way, except for
+/// directories; what is not in the snapshot is left alone. Without a SNAPSHOT,
+/// the newest that passes the filters is taken. Owners, devices and all else
+/// that asks for it are restored by root only.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Restore into DIR, whose own directory must be there; `stdout:` writes a
+    /// file to standard output. By default plakar-YYYYMMDDhhmmss, here
+    #[arg(long, value_name = "DIR")]
+    to: Option<OsString>,
+
+    /// Only snapshots of that name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Only snapshots of that category
+    #[arg(long, value_name = "NAME")]
+    category: Option<String>,
+
+    /// Only snapshots of that environment
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+
+    /// Only snapshots of that perimeter
+    #[arg(long, value_name = "NAME")]
+    perimeter: Option<String>,
+
+    /// Only snapshots of that job
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+
+    /// Only snapshots with that tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+
+    /// Leave owners, modes and times as the system makes them
+    #[arg(long)]
+    skip_permissions: bool,
+
+    /// What to restore
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    target: Option<OsString>,
+}
+
+/// Where a restore goes.
+#[derive(Debug, Eq, PartialEq)]
+enum Destination {
+    Directory(PathBuf),
+    Stdout,
+}
+
+impl Destination {
+    fn parse(text: &OsStr) -> Result<Self> {
+        if text.as_bytes().starts_with(b"@") {
+            let what = format!("could not resolve exporter: {}", text.display());
+            return Err(Failure::new(Status::Failed, what)
+                .with_advice("There is no configuration of destinations here yet: give a path."));
+        }
+        match split_scheme(text) {
+            (None, path) | (Some("fs" | "file"), path) => Ok(Self::Directory(absolute(path)?)),
+            (Some("stdout"), _) => Ok(Self::Stdout),
+            (Some(scheme), _) => {
+                let what = format!("there is no exporter for {scheme}:");
+                Err(Failure::new(Status::Failed, what)
+                    .with_advice("A path with a colon in it is given as ./PATH."))
+            }
+        }
+    }
+}
+
+/// Restores, and says how it went.
+///
+/// # Errors
+///
+/// What keeps the restore from going on. What cannot be restored is told, and
+/// makes the status.
+pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
+    let target = args.target.as_deref().map_or_else(|| Target::parse(OsStr::new("")), Target::parse);
+    let filters = args.filters();
+    if !target.prefix.is_empty() {
+        refuse_filters(&filters)?;
+    }
+    let destination = match &args.to {
+        Some(text) => Destination::parse(text)?,
+        None => Destination::Directory(absolute(Path::new(&default_name()))?),
+    };
+    context.read(restore_bytes, |repo, memory| {
+        let chunk_bytes = repo.facts().chunking.max();
+        let mut read = ReadMemory::new::<HostsError>(memory, chunk_bytes)?;
+        let id = choose(context, repo, &target, &filters, read.chunk)?;
+        let snapshot = Snapshot::load(repo, &id, read.chunk)?;
+        let source = snapshot.resolve(repo, &target.path, &mut read)?;
+        let status = match &destination {
+            Destination::Stdout => to_stdout(context, repo, &snapshot, &source, memory, out)?,
+            Destination::Directory(path) => {
+                to_directory(args, context, repo, &snapshot, (&source, path), memory, out)?
+            }
+        };
+        Ok(context.status(status))
+    })
+}
+
+/// The snapshot that is meant.
+fn choose(
+    context: &Context<'_>,
+    repo: &mut Repo<'_>,
+    target: &Target,
+    filters: &Filters,
+    buffer: &mut [u8],
+) -> Result<Mac> {
+    if !target.prefix.is_empty() {
+        return snapshots::find(repo, &target.prefix);
+    }
+    snapshots::newest(context, repo, filters, buffer)?.ok_or_else(|| {
+        Failure::new(Status::Failed, "no snapshots found").with_advice("`tiroir ls` lists them.")
+    })
+}
+
+/// Name of the directory that is restored into without `-to`: stock's.
+fn default_name() -> String {
+    format!("plakar-{}", Zone::local().digits(now()))
+}
+
+impl Args {
+    fn filters(&self) -> Filters {
+        let names =
+            [&self.name, &self.category, &self.environment, &self.perimeter, &self.job];
+        Filters::by_names(names, self.tag.as_ref())
+    }
+}
+
+/// Writes a file to standard output.
+fn to_stdout(
+    context: &Context<'_>,
+    repo: &mut Repo<'_>,
+    snapshot: &Snapshot,
+    source: &[u8],
+    memory: &mut [u8],
+    out: &mut dyn Write,
+) -> Result<Status> {
+    let chunk_bytes = repo.facts().chunking.max();
+    let mut read = ReadMemory::new::<HostsError>(memory, chunk_bytes)?;
+    let (entry, _) = entry_at(repo, &snapshot.trees, source, &mut read)?;
+    if !entry.is_regular() {
+        let what = format!("{}: only a regular file can be written to standard output", Printable(source));
+        return Err(Failure::new(Status::Failed, what));
+    }
+    let object = entry.object;
+    each_chunk(context, repo, &object, read.chunk, &mut |bytes| Ok(out.write_all(bytes)?))?;
+    Ok(Status::Done)
+}
+
+/// Restores into a directory.
+fn to_directory(
+    args: &Args,
+    context: &Context<'_>,
+    repo: &mut Repo<'_>,
+    snapshot: &Snapshot,
+    (source, path): (&[u8], &Path),
+    memory: &mut [u8],
+    out: &mut dyn Write,
+) -> Result<Status> {
+    let mut exporter = FsExporter::open(path)
+        .map_err(|error| no_target(path, error))?
+        .with_skip_permissions(args.skip_permissions)
+        .with_warnings(report::warn);
+    let mut links = LinkTable::new(&context.spool_directory(), LINK_CACHE_BYTES)?;
+    let options = Options { skip_permissions: args.skip_permissions };
+    let mut reporter = Reporter::new(context.globals, "restore");
+    let report = export(
+        repo,
+        snapshot,
+        source,
+        (&mut exporter, &mut links),
+        &options,
+        memory,
+        &mut reporter,
+    )?;
+    exporter.finish()?;
+    summary(&snapshot.id, &report, &mut reporter, repo, out)?;
+    Ok(match report {
+        Report { damaged: 1.., .. } => Status::Integrity,
+        Report { failed: 1.., .. } | Report { skipped: 1.., .. } => Status::Incomplete,
+        _ => Status::Done,
+    })
+}
+
+/// Page cache of the table of hard links, in bytes.
+const LINK_CACHE_BYTES: usize = 256 * 1024;
+
+fn export<X: Exporter<Error = HostsError>>(
+    repo: &mut Repo<'_>,
+    snapshot: &Snapshot,
+    source: &[u8],
+    (exporter, links): (&mut X, &mut LinkTable),
+    options: &Options,
+    memory: &mut [u8],
+    reporter: &mut Reporter,
+) -> Result<Report> {
+    let trees = &snapshot.trees;
+    let mut progress = |event: &Event<'_, HostsError>| match event {
+        Event::Restored { .. } => reporter.entry(),
+        Event::Written { bytes } => reporter.moved(*bytes),
+        Event::Skipped { path } => {
+            reporter.failed(&shown(path), "not restored: it needs rights that we lack");
+        }
+        Event::Failed { path, error } => {
+            reporter.failed(&shown(path), &crate::error::whole_text(error));
+        }
+    };
+    Ok(restore(repo, trees, source, exporter, links, options, memory, &mut progress)?)
+}
+
+/// A path in the target, as stock shows it: with a slash before it.
+fn shown(path: &[u8]) -> Vec<u8> {
+    [b"/", path].concat()
+}
+
+/// Why nothing can be restored there.
+fn no_target(path: &Path, error: HostsError) -> Failure {
+    let kind = error.kind();
+    let failure = Failure::from(error);
+    match kind {
+        HostErrorKind::NotFound => failure.with_status(Status::NoTarget).with_advice(format!(
+            "{} is made if need be, but not the directory that it lies in. Is its disk mounted?",
+            path.display()
+        )),
+        _ => failure,
+    }
+}
+
+/// Writes the summary, in the words of the other commands.
+fn summary(
+    id: &Mac,
+    report: &Report,
+    reporter: &mut Reporter,
+    repo: &Repo<'_>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let nanos = reporter.elapsed_nanos();
+    let errors = report.failed + report.skipped;
+    match reporter.finish() {
+        None => {}
+        Some(Form::Text) => writeln!(
+            out,
+            "{id:.4}: restore completed {} in {} (in: {}, out: {})",
+            with_errors(errors),
+            Duration(nanos),
+            Size(repo.store.read_bytes),
+            Size(report.bytes)
+        )?,
+        Some(Form::Json) => {
+            let mut line = Line::new(out, "restore")?;
+            line.show("snapshot", id)?;
+            line.number("restored", report.restored)?;
+            line.number("failed", report.failed)?;
+            line.number("damaged", report.damaged)?;
+            line.number("skipped", report.skipped)?;
+            line.number("bytes", report.bytes)?;
+            line.number("duration_ns", nanos)?;
+            line.end()?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations() {
+        let parse = |text: &str| Destination::parse(OsStr::new(text));
+        assert_eq!(parse("/x").unwrap(), Destination::Directory("/x".into()));
+        assert_eq!(parse("fs:///x").unwrap(), Destination::Directory("/x".into()));
+        assert_eq!(parse("stdout:").unwrap(), Destination::Stdout);
+        assert!(parse("s3://x").is_err() && parse("@nas").is_err());
+    }
+
+    #[test]
+    fn name_by_default() {
+        let name = default_name();
+        let digits = name.strip_prefix("plakar-").unwrap();
+        assert!(digits.len() == 14 && digits.bytes().all(|byte| byte.is_ascii_digit()), "{name}");
+    }
+}

@@ -1,0 +1,149 @@
+//! What the machine is: memory, processor, names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Memory of the machine, or of the control group that we run in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Memory {
+    /// All of it, in bytes.
+    pub(crate) total_bytes: u64,
+    /// What can be had without swapping, in bytes.
+    pub(crate) available_bytes: u64,
+}
+
+impl Memory {
+    /// Asks the kernel. Nothing if it does not tell.
+    pub(crate) fn read() -> Option<Self> {
+        let machine = Self::parse(&fs::read_to_string("/proc/meminfo").ok()?)?;
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let limits = groups.lines().filter_map(group_memory);
+        Some(limits.fold(machine, Self::smaller))
+    }
+
+    /// Reads `/proc/meminfo`. Kernels before 3.14 do not say what is
+    /// available; what is free or holds files is near to it.
+    fn parse(text: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+        };
+        let total_bytes = field("MemTotal")?;
+        let reclaimable = || Some(field("MemFree")?.saturating_add(field("Cached")?));
+        let available_bytes = field("MemAvailable").or_else(reclaimable)?.min(total_bytes);
+        Some(Self { total_bytes, available_bytes })
+    }
+
+    fn smaller(self, other: Self) -> Self {
+        Self {
+            total_bytes: self.total_bytes.min(other.total_bytes),
+            available_bytes: self.available_bytes.min(other.available_bytes),
+        }
+    }
+}
+
+/// The memory that a line of `/proc/self/cgroup` allows, if it limits any.
+fn group_memory(line: &str) -> Option<Memory> {
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (controllers, group) = (fields.next()?, fields.next()?);
+    let (mount, limit, used) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        _ if controllers.split(',').any(|name| name == "memory") => {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+        }
+        _ => return None,
+    };
+    let directory = PathBuf::from(format!("{mount}{group}"));
+    // A limit above applies below; in a container only the mount may be there.
+    let above = directory.ancestors().take_while(|path| path.starts_with(mount));
+    above.filter_map(|path| limits_of(path, limit, used)).reduce(Memory::smaller)
+}
+
+fn limits_of(group: &Path, limit: &str, used: &str) -> Option<Memory> {
+    let number = |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse().ok();
+    let total_bytes: u64 = number(limit)?;
+    let used_bytes = number(used).unwrap_or(0);
+    Some(Memory { total_bytes, available_bytes: total_bytes.saturating_sub(used_bytes) })
+}
+
+/// Whether the processor has instructions for AES, as far as can be told.
+pub(crate) fn has_aes() -> bool {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| matches!(name.trim(), "flags" | "Features"))
+        .any(|(_, flags)| flags.split_whitespace().any(|flag| flag == "aes"))
+}
+
+/// Name of the machine.
+pub(crate) fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Identifier of the machine, as stock records it; empty where there is none.
+pub(crate) fn machine_id() -> String {
+    ["/var/lib/dbus/machine-id", "/etc/machine-id"]
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok())
+        .map(|text| text.trim().to_ascii_lowercase())
+        .unwrap_or_default()
+}
+
+/// Fields of the line of `/etc/passwd` of the user who runs us: name and home.
+fn account() -> Option<(String, PathBuf)> {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let text = fs::read_to_string("/etc/passwd").ok()?;
+    let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let fields = lines.find(|fields| fields.get(2) == Some(&uid.as_str()))?;
+    Some(((*fields.first()?).to_owned(), PathBuf::from(fields.get(5)?)))
+}
+
+/// Name of the user who runs us, or the number.
+pub(crate) fn username() -> String {
+    account().map_or_else(|| rustix::process::getuid().as_raw().to_string(), |(name, _)| name)
+}
+
+/// Home directory, as stock finds it: that of the account, not of `$HOME`,
+/// which is taken where there is no account.
+pub(crate) fn home() -> Option<PathBuf> {
+    let home = account().map(|(_, home)| home).filter(|home| !home.as_os_str().is_empty());
+    home.or_else(|| std::env::var_os("HOME").map(PathBuf::from))
+}
+
+/// The processor's architecture, as Go names it.
+pub(crate) fn architecture() -> &'static str {
+    let is_little = cfg!(target_endian = "little");
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "x86" => "386",
+        "aarch64" => "arm64",
+        "mips" if is_little => "mipsle",
+        "mips64" if is_little => "mips64le",
+        "powerpc64" if is_little => "ppc64le",
+        "powerpc64" => "ppc64",
+        "loongarch64" => "loong64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_old_and_new_kernels() {
+        let new = "MemTotal:  65536 kB\nMemFree: 1024 kB\nMemAvailable: 32768 kB\nCached: 9 kB\n";
+        let memory = Memory { total_bytes: 64 << 20, available_bytes: 32 << 20 };
+        assert_eq!(Memory::parse(new), Some(memory));
+        let old = "MemTotal:  65536 kB\nMemFree: 1024 kB\nCached: 1024 kB\n";
+        let memory = Memory { total_bytes: 64 << 20, available_bytes: 2 << 20 };
+        assert_eq!(Memory::parse(old), Some(memory));
+        assert_eq!(Memory::parse("MemTotal: many kB"), None);
+    }
+
+    #[test]
+    fn groups() {
+        assert_eq!(group_memory("3:cpu,cpuacct:/x"), None);
+        assert_eq!(group_memory("nonsense"), None);
+    }
+}

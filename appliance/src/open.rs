@@ -1,0 +1,473 @@
+//! From a location to an open repository: connector, CONFIG, key, memory,
+//! index.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tiroir_core::crypto::StoreKey;
+use tiroir_core::crypto::kdf::{Argon2Block, Kdf, KdfError};
+use tiroir_core::error::{Error, FormatError, Subject};
+use tiroir_core::host::{HostError as _, HostErrorKind};
+use tiroir_core::limits::{CHUNK_BYTES_MAX, CONFIG_BYTES_MAX};
+use tiroir_core::refresh::OnDamage;
+use tiroir_core::repository::{Repository, key_opens, parse_config};
+use tiroir_core::store::Store as _;
+use tiroir_core::wire::config::{Config, Encryption};
+use tiroir_hosts::arena::FileArena;
+use tiroir_hosts::env::SystemHost;
+use tiroir_hosts::error::HostsError;
+use tiroir_hosts::index::{IndexOptions, SqliteIndex};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::budget::{self, Plan};
+use crate::cli::Globals;
+use crate::error::{EngineError, Failure, Result};
+use crate::exit::Status;
+use crate::location::Location;
+use crate::machine;
+use crate::passphrase::{self, Passphrase};
+use crate::report;
+use crate::store::{AnyStore, Repo};
+use crate::text::size::Size;
+
+/// What all commands are given.
+#[derive(Debug)]
+pub(crate) struct Context<'g> {
+    /// Global options.
+    pub(crate) globals: &'g Globals,
+    /// Set by a signal.
+    cancelled: Arc<AtomicBool>,
+    /// Something of the store could not be read, and was passed over.
+    damaged: Cell<bool>,
+}
+
+/// A store whose key is known.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Where it is.
+    pub(crate) location: Location,
+    /// The connector.
+    pub(crate) store: AnyStore,
+    /// CONFIG, envelope included.
+    pub(crate) config: Vec<u8>,
+    /// Its key, if it has one.
+    pub(crate) key: Option<StoreKey>,
+}
+
+/// Number of hexadecimal digits of a key.
+const KEY_DIGITS: usize = 64;
+
+impl<'g> Context<'g> {
+    /// What commands are given, from the global options.
+    pub(crate) fn new(globals: &'g Globals, cancelled: Arc<AtomicBool>) -> Self {
+        Self { globals, cancelled, damaged: Cell::new(false) }
+    }
+
+    /// Where the store is: `at`, the environment, or stock's default.
+    ///
+    /// # Errors
+    ///
+    /// A location that is not understood.
+    pub(crate) fn location(&self) -> Result<Location> {
+        let variables = ["TIROIR_STORE", "PLAKAR_REPOSITORY"];
+        let mut values = variables.iter().filter_map(std::env::var_os);
+        let given = self.globals.at.clone();
+        match given.or_else(|| values.find(|value| !value.is_empty())) {
+            Some(text) => Location::parse(&text),
+            None => {
+                let home = machine::home().ok_or_else(|| {
+                    Failure::new(Status::NoStore, "no store was named")
+                        .with_advice("Say where it is: tiroir at STORE COMMAND")
+                })?;
+                Ok(Location::Directory(home.join(".plakar")))
+            }
+        }
+    }
+
+    /// Memory that may be taken.
+    pub(crate) fn budget_bytes(&self) -> u64 {
+        self.globals.memory.unwrap_or_else(budget::default_bytes)
+    }
+
+    /// Where temporary files go: to a disk, where there is a choice.
+    pub(crate) fn spool_directory(&self) -> PathBuf {
+        if let Some(directory) = &self.globals.spool {
+            return directory.clone();
+        }
+        if let Some(directory) = std::env::var_os("TMPDIR").filter(|value| !value.is_empty()) {
+            return PathBuf::from(directory);
+        }
+        let disk = Path::new("/var/tmp");
+        let is_fit = rustix::fs::access(disk, rustix::fs::Access::WRITE_OK).is_ok();
+        PathBuf::from(if is_fit { disk } else { Path::new("/tmp") })
+    }
+
+    /// Where indexes are kept; nothing if there is no such place.
+    fn cache_directory(&self) -> Option<PathBuf> {
+        if let Some(directory) = &self.globals.cache_dir {
+            return Some(directory.clone());
+        }
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+        let home = || variable("HOME").map(PathBuf::from).or_else(machine::home);
+        let cache = cache.or_else(|| Some(home()?.join(".cache")))?;
+        Some(cache.join("tiroir"))
+    }
+
+    /// Clock, entropy and spools, for one repository.
+    fn host(&self) -> SystemHost {
+        SystemHost::new(self.spool_directory()).with_cancellation(Arc::clone(&self.cancelled))
+    }
+
+    /// Fails when a signal has asked to stop.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::Interrupted`].
+    pub(crate) fn check_cancelled(&self) -> Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(EngineError::Cancelled.into());
+        }
+        Ok(())
+    }
+
+    /// Tells of something in the store that cannot be read and is passed over.
+    /// The run goes on, and ends with [`Status::Integrity`].
+    pub(crate) fn pass_over(&self, what: &EngineError) {
+        self.damaged.set(true);
+        report::warn(&format!("{what}; what depends on it is not shown"));
+    }
+
+    /// The status of a run that ended with `status`, if nothing of the store
+    /// had to be passed over.
+    pub(crate) fn status(&self, status: Status) -> Status {
+        if self.damaged.get() { status.and(Status::Integrity) } else { status }
+    }
+
+    /// Opens the store that the command line names.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_at`](Self::open_at).
+    pub(crate) fn open(&self) -> Result<Opened> {
+        self.open_at(self.location()?, "repository passphrase: ")
+    }
+
+    /// Opens a store; whoever is asked for its passphrase is asked with
+    /// `prompt`.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::NoStore`], [`Status::Authentication`], [`Status::Integrity`],
+    /// [`Status::Incompatible`], and others of the system.
+    pub(crate) fn open_at(&self, location: Location, prompt: &str) -> Result<Opened> {
+        let absent = |error| no_store(&location, error);
+        let mut store = AnyStore::at(&location).map_err(absent)?;
+        let mut config = vec![0; CONFIG_BYTES_MAX];
+        let length = store.read_config(&mut config).map_err(absent)?;
+        if length > config.len() {
+            let error = Error::damaged(Subject::Config)(FormatError::Bound("length"));
+            return Err(EngineError::into(error));
+        }
+        config.truncate(length);
+        let parsed = parse_config(&config).map_err(Error::damaged(Subject::Config));
+        let parsed = parsed.map_err(|error: EngineError| {
+            Failure::from(error).while_doing(format_args!("store {location}"))
+        })?;
+        let key = match parsed.encryption {
+            None => None,
+            Some(encryption) => Some(self.unlock(&parsed, &encryption, prompt)?),
+        };
+        Ok(Opened { location, store, config, key })
+    }
+
+    /// Finds the key of a store.
+    fn unlock(
+        &self,
+        config: &Config<'_>,
+        encryption: &Encryption<'_>,
+        prompt: &str,
+    ) -> Result<StoreKey> {
+        if let Some(path) = &self.globals.key_file {
+            let key = read_key(path)?;
+            return if key_opens(config, &key) {
+                Ok(key)
+            } else {
+                let what = format!("the key in {} is not that of the store", path.display());
+                Err(Failure::new(Status::Authentication, what)
+                    .with_advice("A passphrase file is given with -keyfile, not with --key-file."))
+            };
+        }
+        if let Some(passphrase) = passphrase::given(self.globals)? {
+            return self.derive_and_compare(config, encryption, &passphrase)?.ok_or_else(refused);
+        }
+        for _ in 0..passphrase::ATTEMPTS {
+            let passphrase = passphrase::ask(prompt)?;
+            if let Some(key) = self.derive_and_compare(config, encryption, &passphrase)? {
+                return Ok(key);
+            }
+            report::warn("the passphrase does not open the store");
+        }
+        Err(refused())
+    }
+
+    fn derive_and_compare(
+        &self,
+        config: &Config<'_>,
+        encryption: &Encryption<'_>,
+        passphrase: &Passphrase,
+    ) -> Result<Option<StoreKey>> {
+        let key = self.derive(&encryption.kdf, passphrase, encryption.salt)?;
+        Ok(Some(key).filter(|key| key_opens(config, key)))
+    }
+
+    /// Derives a key, in memory or in the file that was named for it.
+    ///
+    /// # Errors
+    ///
+    /// When there is not so much memory, with the ways around it.
+    pub(crate) fn derive(&self, kdf: &Kdf, passphrase: &[u8], salt: &[u8]) -> Result<StoreKey> {
+        kdf.check().map_err(|error| kdf_failure(kdf, error))?;
+        let blocks = kdf.arena_blocks();
+        let derived = match &self.globals.kdf_arena {
+            Some(path) if blocks > 0 => {
+                let mut arena = FileArena::create(path, blocks)?;
+                kdf.derive_with_arena(passphrase, salt, arena.blocks())
+            }
+            _ => {
+                let available = machine::Memory::read().map(|memory| memory.available_bytes);
+                let needed_bytes = kdf.memory_bytes();
+                if available.is_some_and(|available| needed_bytes > available) {
+                    return Err(kdf_failure(kdf, KdfError::Memory { needed_bytes }));
+                }
+                let mut arena: Vec<Argon2Block> = Vec::new();
+                arena
+                    .try_reserve_exact(blocks)
+                    .map_err(|_| kdf_failure(kdf, KdfError::Memory { needed_bytes }))?;
+                arena.resize(blocks, Argon2Block::new());
+                kdf.derive_with_arena(passphrase, salt, &mut arena)
+            }
+        };
+        derived.map_err(|error| kdf_failure(kdf, error))
+    }
+
+    /// Gives `work` the repository of an opened store, brought up to date or
+    /// not, and the rest of the memory, of which it needs what `work_bytes`
+    /// says for the largest chunk of the store.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returns; that the memory is not enough; and those of
+    /// opening the index.
+    pub(crate) fn with_repository<R>(
+        &self,
+        opened: Opened,
+        work_bytes: impl FnOnce(usize) -> usize,
+        work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
+    ) -> Result<R> {
+        self.with_index(opened, false, work_bytes, work)
+    }
+
+    /// The same for a store that was just made, and of which no index is kept:
+    /// an archive is written once.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_repository`](Self::with_repository).
+    pub(crate) fn with_new_repository<R>(
+        &self,
+        opened: Opened,
+        work_bytes: impl FnOnce(usize) -> usize,
+        work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
+    ) -> Result<R> {
+        self.with_index(opened, true, work_bytes, work)
+    }
+
+    fn with_index<R>(
+        &self,
+        opened: Opened,
+        is_new: bool,
+        work_bytes: impl FnOnce(usize) -> usize,
+        work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
+    ) -> Result<R> {
+        let Opened { store, config, key, .. } = opened;
+        let damaged = |error| Failure::from(EngineError::damaged(Subject::Config)(error));
+        let parsed = parse_config(&config).map_err(damaged)?;
+        let chunk_bytes = parsed.chunking.max_bytes.min(CHUNK_BYTES_MAX);
+        let plan = Plan::new(
+            self.budget_bytes(),
+            work_bytes(usize::try_from(chunk_bytes).unwrap_or(usize::MAX)),
+        )?;
+        let mut memory = plan.allocate()?;
+        let (memory, rest) = plan.divide(&mut memory).map_err(damaged)?;
+        let id = parsed.repository_id;
+        let index = if is_new { self.temporary_index(&plan)? } else { self.index(&id, &plan)? };
+        let is_kept = !index.is_temporary();
+        let mut repository = Repository::open(self.host(), store, index, &config, key, memory)?;
+        let done = work(&mut repository, rest);
+        drop(repository);
+        match done {
+            Err(failure) if is_kept && failure.doubts_index() => {
+                // Some location may have been lost in the index. It is made
+                // anew from the states next time, at the cost of reading them.
+                if let Some(cache) = self.cache_directory() {
+                    let _ = SqliteIndex::discard(&cache, &id);
+                }
+                Err(failure)
+            }
+            done => done,
+        }
+    }
+
+    fn index_options(&self, plan: &Plan) -> IndexOptions {
+        IndexOptions::new(self.spool_directory())
+            .with_page_cache(plan.index_cache_bytes)
+            .with_filter(plan.index_filter_bytes)
+    }
+
+    fn index(&self, id: &[u8; 16], plan: &Plan) -> Result<SqliteIndex, HostsError> {
+        let options = self.index_options(plan);
+        match self.cache_directory() {
+            Some(cache) => SqliteIndex::open(&cache, id, options),
+            None => SqliteIndex::temporary(options),
+        }
+    }
+
+    fn temporary_index(&self, plan: &Plan) -> Result<SqliteIndex, HostsError> {
+        SqliteIndex::temporary(self.index_options(plan))
+    }
+
+    /// Opens the store that the command line names, brings its index up to
+    /// date, and gives it to `work`. States that cannot be read are passed
+    /// over, because what can be had should be.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_repository`](Self::with_repository).
+    pub(crate) fn read<R>(
+        &self,
+        work_bytes: impl FnOnce(usize) -> usize,
+        work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
+    ) -> Result<R> {
+        let opened = self.open()?;
+        self.with_repository(opened, work_bytes, |repository, memory| {
+            self.refresh(repository)?;
+            work(repository, memory)
+        })
+    }
+
+    /// Brings an index up to date, and passes over states that cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// Of the store and the index; [`Status::Incompatible`] for a state of a
+    /// newer version, since nothing is known then.
+    pub(crate) fn refresh(&self, repository: &mut Repo<'_>) -> Result<()> {
+        Ok(repository.refresh(&mut |error| match error {
+            Error::Damaged { cause: FormatError::Version(_), .. } => OnDamage::Fail,
+            _ => {
+                self.pass_over(error);
+                OnDamage::Skip
+            }
+        })?)
+    }
+}
+
+fn refused() -> Failure {
+    EngineError::WrongKey.into()
+}
+
+/// Why there is no store at `location`.
+fn no_store(location: &Location, error: HostsError) -> Failure {
+    let kind = error.kind();
+    let is_rule = error.io_error().is_none();
+    let failure = Failure::from(error)
+        .while_doing(format_args!("failed to open the repository at {location}"));
+    match kind {
+        HostErrorKind::NotFound => failure.with_status(Status::NoStore).with_advice(
+            "Make a store with `tiroir at STORE create`, or say where it is: \
+             tiroir at STORE COMMAND. Is its disk mounted?",
+        ),
+        HostErrorKind::PermissionDenied => failure.with_status(Status::NoStore),
+        _ if is_rule => failure.with_status(Status::Integrity),
+        _ => failure,
+    }
+}
+
+/// Why a key was not derived.
+fn kdf_failure(kdf: &Kdf, error: KdfError) -> Failure {
+    let what = error.to_string();
+    match error {
+        KdfError::Memory { needed_bytes } => {
+            let needed = Size(needed_bytes);
+            Failure::new(
+                Status::Failed,
+                format!("the key of this store is derived in {needed} of memory ({}), which are not there", kdf.name()),
+            )
+            .with_advice(
+                "Derive it once on a larger machine, with `tiroir at STORE key -out FILE`, and \
+                 open the store here with --key-file FILE; or derive it on a disk, slowly, with \
+                 --kdf-arena FILE.",
+            )
+        }
+        KdfError::Unsupported(_) => Failure::new(Status::Incompatible, what),
+        _ => Failure::new(Status::Integrity, format!("CONFIG: {what}")),
+    }
+}
+
+/// Reads the derived key of a store: 64 hexadecimal digits.
+fn read_key(path: &Path) -> Result<StoreKey> {
+    let failure = |error| Failure::io(format_args!("read key {}", path.display()), error);
+    let file = std::fs::File::open(path).map_err(failure)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(4 * KEY_DIGITS));
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, 2 * KEY_DIGITS as u64), &mut text)
+        .map_err(failure)?;
+    parse_key(text.trim_ascii()).ok_or_else(|| {
+        let what = format!("{} holds no derived key", path.display());
+        Failure::new(Status::Authentication, what).with_advice(
+            "A derived key is 64 hexadecimal digits, as `tiroir key` writes them. \
+             A passphrase file is given with -keyfile.",
+        )
+    })
+}
+
+fn parse_key(text: &[u8]) -> Option<StoreKey> {
+    if text.len() != KEY_DIGITS {
+        return None;
+    }
+    let mut bytes = [0; KEY_DIGITS / 2];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    let key = StoreKey::new(bytes);
+    bytes.zeroize();
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_both_ways() {
+        let text = "00ff10a1".repeat(8);
+        let key = parse_key(text.as_bytes()).unwrap();
+        assert_eq!(key.as_bytes()[..4], [0, 0xff, 0x10, 0xa1]);
+        assert!(parse_key(text.to_uppercase().as_bytes()).is_some());
+        assert!(parse_key(&text.as_bytes()[1..]).is_none());
+        assert!(parse_key("gg".repeat(32).as_bytes()).is_none());
+    }
+
+    #[test]
+    fn a_key_file_holds_a_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        std::fs::write(&path, "my passphrase\n").unwrap();
+        assert_eq!(read_key(&path).unwrap_err().status(), Status::Authentication);
+        std::fs::write(&path, format!("{}\n", "ab".repeat(32))).unwrap();
+        assert_eq!(read_key(&path).unwrap().as_bytes(), &[0xab; 32]);
+    }
+}

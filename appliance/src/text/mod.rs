@@ -1,0 +1,10 @@
+//! Values as text, to the letter as stock plakar prints them, because scripts
+//! read its columns.
+
+pub(crate) mod duration;
+pub(crate) mod json;
+pub(crate) mod mode;
+pub(crate) mod pattern;
+pub(crate) mod printable;
+pub(crate) mod size;
+pub(crate) mod time;

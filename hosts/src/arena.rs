@@ -1,0 +1,151 @@
+//! [`FileArena`]: memory for a key derivation, in a file.
+//!
+//! Stock's stores ask for 256 MiB to derive their key, which a small machine
+//! does not have. A file that is mapped does in its place, slowly: the kernel
+//! writes pages to the disk as it needs their memory.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+use tiroir_core::crypto::kdf::Argon2Block;
+use tiroir_core::host::HostErrorKind;
+
+use crate::error::{Context as _, HostsError, Result};
+use crate::spool::create_named;
+
+/// Length of a block, in bytes.
+const BLOCK_BYTES: usize = 1024;
+
+// What a mapping is taken for: 1 KiB without padding, aligned below a page.
+const _: () = assert!(size_of::<Argon2Block>() == BLOCK_BYTES);
+const _: () = assert!(align_of::<Argon2Block>() <= 4096);
+
+/// Bytes of zeros written at once where a file cannot be allocated.
+const ZERO_BYTES: usize = 64 * 1024;
+
+/// Memory for a key derivation, in a file that has no name any more.
+///
+/// The derivation erases the blocks when it is done, and the kernel may or may
+/// not have written some of them to the disk meanwhile, as it does with swap.
+pub struct FileArena {
+    start: NonNull<c_void>,
+    blocks: usize,
+}
+
+impl FileArena {
+    /// An arena of so many blocks of 1 KiB, in a new file at `path`. The name
+    /// is free again when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Of the system: that there is something of that name, or no room.
+    pub fn create(path: &Path, blocks: usize) -> Result<Self> {
+        let bytes = blocks
+            .checked_mul(BLOCK_BYTES)
+            .filter(|bytes| *bytes > 0 && isize::try_from(*bytes).is_ok())
+            .ok_or_else(|| too_large(path))?;
+        let file = create_named(path)?;
+        fs::remove_file(path).at("remove", path)?;
+        reserve(&file, bytes).at("reserve", path)?;
+        // SAFETY: a new mapping at an address that the kernel chooses; nothing
+        // that is mapped already is replaced.
+        let start = unsafe {
+            rustix::mm::mmap(
+                ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &file,
+                0,
+            )
+        }
+        .at("map", path)?;
+        let start = NonNull::new(start).ok_or_else(|| too_large(path))?;
+        Ok(Self { start, blocks })
+    }
+
+    /// The blocks, all zeros at first.
+    pub fn blocks(&mut self) -> &mut [Argon2Block] {
+        // SAFETY: `start` is aligned to a page, and the mapping is as long as
+        // `blocks` says, readable and writable until `self` is dropped, which
+        // the borrow outlives not. The file has no name and its descriptor is
+        // closed: nobody else reaches it, so nobody changes or shortens it. A
+        // block is an array of `u64` and nothing else (its size is compared
+        // above), for which all bytes are valid. The length fits `isize`.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.blocks) }
+    }
+}
+
+impl Drop for FileArena {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, whole, and no borrow of it is left.
+        let unmapped =
+            unsafe { rustix::mm::munmap(self.start.as_ptr(), self.blocks * BLOCK_BYTES) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+impl fmt::Debug for FileArena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileArena").field("blocks", &self.blocks).finish_non_exhaustive()
+    }
+}
+
+/// Makes sure that every page has its place on the disk: a page that finds
+/// none when it is written would end the program.
+fn reserve(file: &File, bytes: usize) -> rustix::io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes as u64) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            let zeros = vec![0; ZERO_BYTES];
+            let mut done = 0;
+            while done < bytes {
+                let piece = &zeros[..(bytes - done).min(ZERO_BYTES)];
+                done += rustix::io::pwrite(file, piece, done as u64)?;
+            }
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn too_large(path: &Path) -> HostsError {
+    let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+    HostsError::rule(HostErrorKind::Other, "map", path, "it would not fit in the address space")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tiroir_core::crypto::kdf::Kdf;
+
+    #[test]
+    fn derives_as_memory_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("arena");
+        let kdf = Kdf::Argon2id { time: 2, memory_kib: 1024, threads: 1 };
+        let mut arena = FileArena::create(&path, kdf.arena_blocks()).unwrap();
+        assert!(!path.exists());
+        let mapped = kdf.derive_with_arena(b"secret", &[7; 16], arena.blocks()).unwrap();
+        let mut memory = vec![Argon2Block::new(); kdf.arena_blocks()];
+        let wanted = kdf.derive_with_arena(b"secret", &[7; 16], &mut memory).unwrap();
+        assert_eq!(mapped.as_bytes(), wanted.as_bytes());
+        assert!(arena.blocks().iter().all(|block| block.as_ref().iter().all(|word| *word == 0)));
+    }
+
+    #[test]
+    fn nothing_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("arena");
+        fs::write(&path, b"mine").unwrap();
+        assert!(FileArena::create(&path, 8).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert!(FileArena::create(&directory.path().join("b"), 0).is_err());
+        assert!(FileArena::create(&directory.path().join("c"), usize::MAX).is_err());
+    }
+}
