@@ -80,8 +80,7 @@ impl Plan {
     ///
     /// A failure that says how much is needed, when it is not enough.
     pub(crate) fn new(budget_bytes: u64, work_bytes: usize) -> Result<Self> {
-        let index_cache =
-            (budget_bytes / 16).clamp(INDEX_CACHE_BYTES_MIN, INDEX_CACHE_BYTES_MAX);
+        let index_cache = (budget_bytes / 16).clamp(INDEX_CACHE_BYTES_MIN, INDEX_CACHE_BYTES_MAX);
         let index_filter =
             (budget_bytes / 64).clamp(INDEX_FILTER_BYTES_MIN, INDEX_FILTER_BYTES_MAX);
         let fixed = PROCESS_BYTES + SPOOLS_BYTES + index_cache + index_filter + IO_BYTES as u64;
@@ -90,7 +89,11 @@ impl Plan {
             + work_bytes as u64;
         let mut left = budget_bytes.checked_sub(least).ok_or_else(|| too_small(least))?;
         let mut decode_bytes = COLLECT_SCRATCH_BYTES_STOCK;
-        take(&mut left, DECODE_SCRATCH_BYTES_STOCK - COLLECT_SCRATCH_BYTES_STOCK, &mut decode_bytes);
+        take(
+            &mut left,
+            DECODE_SCRATCH_BYTES_STOCK - COLLECT_SCRATCH_BYTES_STOCK,
+            &mut decode_bytes,
+        );
         let mut encode_bytes = ENCODE_SCRATCH_BYTES_MIN;
         if left > ENCODE_ROOM_BYTES {
             let larger = encode_scratch_bytes(BlockSize::Mib4) - ENCODE_SCRATCH_BYTES_MIN;
@@ -136,11 +139,8 @@ impl Plan {
         let (io, rest) = memory.split_at_mut(IO_BYTES);
         let (encode, rest) = rest.split_at_mut(self.encode_bytes);
         let (decode, work) = rest.split_at_mut(self.decode_bytes);
-        let memory = Memory {
-            io,
-            encode: EncodeScratch::new(encode)?,
-            decode: DecodeScratch::new(decode)?,
-        };
+        let memory =
+            Memory { io, encode: EncodeScratch::new(encode)?, decode: DecodeScratch::new(decode)? };
         Ok((memory, work))
     }
 }
@@ -194,6 +194,8 @@ mod tests {
             .and_then(|rest| rest.strip_suffix("M."))
             .and_then(|number| number.parse().ok())
             .unwrap();
-        assert!(Plan::new(ask * MIB, 64 << 20).is_ok() || Plan::new((ask + 4) * MIB, 64 << 20).is_ok());
+        assert!(
+            Plan::new(ask * MIB, 64 << 20).is_ok() || Plan::new((ask + 4) * MIB, 64 << 20).is_ok()
+        );
     }
 }

@@ -249,7 +249,10 @@ mod tests {
              Make room there, or say another place with --spool DIR."
         );
         let failure = Failure::usage("what").while_doing("where");
-        assert_eq!((failure.to_string().as_str(), failure.status()), ("where: what", Status::Usage));
+        assert_eq!(
+            (failure.to_string().as_str(), failure.status()),
+            ("where: what", Status::Usage)
+        );
     }
 
     #[test]

@@ -236,7 +236,6 @@ fn emit(config: &Config<'_>, key: Option<&StoreKey>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

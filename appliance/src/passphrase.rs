@@ -150,7 +150,8 @@ fn read_line(input: &mut impl Read) -> Result<Passphrase> {
 ///
 /// As [`given`] and [`ask`]; and for an empty one, or three that do not match.
 pub(crate) fn choose(globals: &Globals, allow_weak: bool) -> Result<Passphrase> {
-    let empty = || Failure::new(Status::Failed, "can't encrypt the repository with an empty passphrase");
+    let empty =
+        || Failure::new(Status::Failed, "can't encrypt the repository with an empty passphrase");
     if let Some(passphrase) = given(globals)? {
         return if passphrase.is_empty() { Err(empty()) } else { Ok(passphrase) };
     }

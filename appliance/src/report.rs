@@ -109,7 +109,9 @@ impl Reporter {
             Form::Json => {
                 let _ = failure_line(path, message);
             }
-            Form::Text if path.is_empty() => say(&format!("KO ✘ {}", Printable(message.as_bytes()))),
+            Form::Text if path.is_empty() => {
+                say(&format!("KO ✘ {}", Printable(message.as_bytes())))
+            }
             Form::Text => {
                 say(&format!("KO ✘ {}: {}", Printable(path), Printable(message.as_bytes())));
             }

@@ -70,7 +70,11 @@ impl Snapshot {
     /// The engine's.
     pub(crate) fn load(repo: &mut Repo<'_>, id: &Mac, buffer: &mut [u8]) -> Result<Self> {
         let header = read_header(repo, id, buffer)?;
-        Ok(Self { id: *id, trees: header.source.trees, directory: header.source.directory.to_vec() })
+        Ok(Self {
+            id: *id,
+            trees: header.source.trees,
+            directory: header.source.directory.to_vec(),
+        })
     }
 
     /// The absolute path that `path` means in the snapshot: one that is not
@@ -158,10 +162,8 @@ pub(crate) fn find(repo: &mut Repo<'_>, prefix: &[u8]) -> Result<Mac> {
     let shown = Printable(prefix);
     match (found, count) {
         (Some(id), 1) => Ok(id),
-        (None, _) => {
-            Err(Failure::new(Status::Failed, format!("no snapshot has prefix: {shown}"))
-                .with_advice("`tiroir ls` lists them."))
-        }
+        (None, _) => Err(Failure::new(Status::Failed, format!("no snapshot has prefix: {shown}"))
+            .with_advice("`tiroir ls` lists them.")),
         (Some(_), count) => Err(Failure::new(
             Status::Failed,
             format!("snapshot ID is ambiguous: {shown} (matches {count} snapshots)"),
@@ -296,11 +298,8 @@ mod tests {
 
     #[test]
     fn paths_start_where_the_backup_did() {
-        let snapshot = Snapshot {
-            id: Mac::ZERO,
-            trees: Trees::default(),
-            directory: b"/a/b/tree".to_vec(),
-        };
+        let snapshot =
+            Snapshot { id: Mac::ZERO, trees: Trees::default(), directory: b"/a/b/tree".to_vec() };
         for (path, wanted) in [
             ("", "/a/b/tree"),
             ("sub", "/a/b/tree/sub"),
@@ -317,7 +316,8 @@ mod tests {
     #[test]
     fn prefixes() {
         let id = Mac([0x2f; 32]);
-        for (prefix, wanted) in [("", true), ("2", true), ("2f2", true), ("2F", false), ("zz", false)]
+        for (prefix, wanted) in
+            [("", true), ("2", true), ("2f2", true), ("2F", false), ("zz", false)]
         {
             assert_eq!(has_prefix(&id, prefix.as_bytes()), wanted);
         }

@@ -131,7 +131,8 @@ impl Store for AnyStore {
         offset_bytes: u64,
         into: &mut [u8],
     ) -> Result<usize, HostsError> {
-        let read = each!(&mut self.connector, store => store.get(resource, name, offset_bytes, into))?;
+        let read =
+            each!(&mut self.connector, store => store.get(resource, name, offset_bytes, into))?;
         self.read_bytes = self.read_bytes.saturating_add(read as u64);
         Ok(read)
     }

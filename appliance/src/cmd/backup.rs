@@ -157,9 +157,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     let one_file_system = args.one_file_system()?;
     let opened = context.open()?;
     match place {
-        Place::Stdin(name) => {
-            args.store(context, opened, &mut StdinImporter::new(&name), out)
-        }
+        Place::Stdin(name) => args.store(context, opened, &mut StdinImporter::new(&name), out),
         Place::Path(path) => {
             let ignore = args.patterns(&opened.location)?;
             let mut importer = open_importer(&path)?
@@ -254,8 +252,7 @@ impl Args {
             hostname: provenance.hostname(),
             copy_of: None,
         };
-        let work_bytes =
-            |chunk_bytes| backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes));
+        let work_bytes = |chunk_bytes| backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes));
         context.with_repository(opened, work_bytes, |repo, memory| {
             let mut reporter = Reporter::new(context.globals, "backup");
             let report = backup(repo, importer, &options, memory, &mut |event| {
@@ -263,7 +260,9 @@ impl Args {
             })?;
             let form = reporter.finish();
             if report.lock_left_behind {
-                report::warn("the lock of the store could not be given back: it is void in 10 minutes");
+                report::warn(
+                    "the lock of the store could not be given back: it is void in 10 minutes",
+                );
             }
             summary("backup", &report, repo, form, out)?;
             let errors = report.summary.total_errors();
@@ -285,12 +284,11 @@ impl Args {
         out: &mut dyn Write,
     ) -> Result<Status> {
         let mut reporter = Reporter::new(context.globals, "check");
-        context.refresh(repo)?;
+        context.refresh(repo, memory)?;
         let options = check::Options::default();
-        let report =
-            check_snapshot(repo, &made.snapshot, None, &options, memory, &mut |event| {
-                super::check::tell(event, &mut reporter);
-            })?;
+        let report = check_snapshot(repo, &made.snapshot, None, &options, memory, &mut |event| {
+            super::check::tell(event, &mut reporter);
+        })?;
         let name = format!("{:.4}", made.snapshot);
         super::check::summary(&name, &report, &mut reporter, repo, out)?;
         Ok(if report.bad == 0 { Status::Done } else { Status::Integrity })
@@ -425,9 +423,15 @@ mod tests {
 
     #[test]
     fn places() {
-        assert!(matches!(Place::parse("/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x")));
-        assert!(matches!(Place::parse("fs:/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x")));
-        assert!(matches!(Place::parse("stdin:dump.sql".as_ref()), Ok(Place::Stdin(name)) if name == b"dump.sql"));
+        assert!(
+            matches!(Place::parse("/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x"))
+        );
+        assert!(
+            matches!(Place::parse("fs:/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x"))
+        );
+        assert!(
+            matches!(Place::parse("stdin:dump.sql".as_ref()), Ok(Place::Stdin(name)) if name == b"dump.sql")
+        );
         assert!(Place::parse("s3://x".as_ref()).is_err());
         assert!(Place::parse("@nas".as_ref()).is_err());
     }

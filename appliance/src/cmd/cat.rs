@@ -88,11 +88,7 @@ fn write_file(
         each_chunk(context, repo, &object, desk.read.chunk, &mut |bytes| Ok(out.write_all(bytes)?))
     };
     written.map_err(|failure| {
-        if failure.is_broken_pipe() {
-            failure
-        } else {
-            failure.while_doing(Printable(&path))
-        }
+        if failure.is_broken_pipe() { failure } else { failure.while_doing(Printable(&path)) }
     })
 }
 
@@ -112,7 +108,7 @@ pub(super) fn each_chunk(
         return Ok(());
     }
     let mut reader = ContentReader::new(repo.host.spool()?);
-    reader.open(repo, object)?;
+    reader.open(repo, object, chunk)?;
     while let Some(length) = reader.next(repo, chunk)? {
         context.check_cancelled()?;
         each(&chunk[..length])?;

@@ -57,12 +57,12 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     let (location, config) = (opened.location.clone(), opened.config.clone());
     let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, ERRORS_BYTES);
     context.with_repository(opened, work_bytes, |repo, memory| {
-        context.refresh(repo)?;
+        context.refresh(repo, memory)?;
         let mut desk = Desk::new(repo, memory)?;
         match &args.target {
             None => {
-                let parsed = parse_config(&config)
-                    .map_err(EngineError::damaged(Subject::Config))?;
+                let parsed =
+                    parse_config(&config).map_err(EngineError::damaged(Subject::Config))?;
                 let (snapshots, logical_bytes) = totals(context, repo, desk.read.chunk)?;
                 let stored_bytes = store::stored_bytes(&location)?;
                 let info = StoreInfo { config: parsed, snapshots, stored_bytes, logical_bytes };
@@ -430,12 +430,8 @@ mod tests {
                 canary: &[0x4c, 0xbf],
             }),
         };
-        let info = StoreInfo {
-            config,
-            snapshots: 2,
-            stored_bytes: 7_469_267,
-            logical_bytes: 56_803_175,
-        };
+        let info =
+            StoreInfo { config, snapshots: 2, stored_bytes: 7_469_267, logical_bytes: 56_803_175 };
         let mut out = Vec::new();
         info.text(&Zone::utc(), &mut out).unwrap();
         let wanted = "\
@@ -497,7 +493,13 @@ Logical size: 54 MiB (56803175 bytes)
             duration_nanos: 133_807_177,
             name: b"default",
             context: Pairs::Lent(&context),
-            source: Source { kind: b"fs", origin: b"vm", directory: b"/tmp/h6/bt", summary, ..Source::default() },
+            source: Source {
+                kind: b"fs",
+                origin: b"vm",
+                directory: b"/tmp/h6/bt",
+                summary,
+                ..Source::default()
+            },
             ..Header::default()
         };
         let mut out = Vec::new();

@@ -70,11 +70,7 @@ fn new_walk(repo: &mut Repo<'_>, trees: Trees) -> Result<Walk<FileSpool>> {
 }
 
 /// The path of an entry.
-fn path_of<'p>(
-    entry: &Entry<'_>,
-    mac: Mac,
-    out: &'p mut [u8; PATH_BYTES_MAX],
-) -> Result<&'p [u8]> {
+fn path_of<'p>(entry: &Entry<'_>, mac: Mac, out: &'p mut [u8; PATH_BYTES_MAX]) -> Result<&'p [u8]> {
     match entry.path(out) {
         Ok(length) => Ok(&out[..length]),
         Err(error) => Err(broken_entry(mac, error)),

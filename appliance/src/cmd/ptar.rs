@@ -105,7 +105,8 @@ impl Args {
         let opened = Opened { location: Location::Archive(output), store, config, key };
         let provenance = Provenance::new();
         let pairs = provenance.pairs();
-        let options = Options { context: &pairs, hostname: provenance.hostname(), ..Options::default() };
+        let options =
+            Options { context: &pairs, hostname: provenance.hostname(), ..Options::default() };
         context.with_new_repository(opened, backup_bytes, |repo, memory| {
             let mut reporter = Reporter::new(context.globals, "ptar");
             let report = backup(repo, importer, &options, memory, &mut |event| {

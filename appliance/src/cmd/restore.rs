@@ -111,7 +111,8 @@ impl Destination {
 /// What keeps the restore from going on. What cannot be restored is told, and
 /// makes the status.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
-    let target = args.target.as_deref().map_or_else(|| Target::parse(OsStr::new("")), Target::parse);
+    let target =
+        args.target.as_deref().map_or_else(|| Target::parse(OsStr::new("")), Target::parse);
     let filters = args.filters();
     if !target.prefix.is_empty() {
         refuse_filters(&filters)?;
@@ -159,8 +160,7 @@ fn default_name() -> String {
 
 impl Args {
     fn filters(&self) -> Filters {
-        let names =
-            [&self.name, &self.category, &self.environment, &self.perimeter, &self.job];
+        let names = [&self.name, &self.category, &self.environment, &self.perimeter, &self.job];
         Filters::by_names(names, self.tag.as_ref())
     }
 }
@@ -178,7 +178,8 @@ fn to_stdout(
     let mut read = ReadMemory::new::<HostsError>(memory, chunk_bytes)?;
     let (entry, _) = entry_at(repo, &snapshot.trees, source, &mut read)?;
     if !entry.is_regular() {
-        let what = format!("{}: only a regular file can be written to standard output", Printable(source));
+        let what =
+            format!("{}: only a regular file can be written to standard output", Printable(source));
         return Err(Failure::new(Status::Failed, what));
     }
     let object = entry.object;

@@ -104,7 +104,8 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
         let after = after.trim_start();
         let end = after.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
-        let unit = if unit == "m" && (previous.starts_with('h') || is_clock) { "min" } else { unit };
+        let unit =
+            if unit == "m" && (previous.starts_with('h') || is_clock) { "min" } else { unit };
         let number: f64 = number.parse().ok()?;
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
         seconds += number * factor;

@@ -26,9 +26,7 @@ fn is_printable(c: char) -> bool {
 impl Printable<'_> {
     /// Whether the bytes are shown as they are, even if they are not UTF-8.
     fn is_clean(&self) -> bool {
-        self.0
-            .utf8_chunks()
-            .all(|chunk| chunk.valid().chars().all(is_printable))
+        self.0.utf8_chunks().all(|chunk| chunk.valid().chars().all(is_printable))
     }
 
     /// Writes the text. Bytes that are not UTF-8 pass as they are if nothing

@@ -115,8 +115,7 @@ impl Zone {
         let (offset, name) = self.at(time.secs);
         let Civil { year, month, day, hour, minute, second } =
             Civil::from_secs(time.secs.saturating_add(offset));
-        let mut text =
-            format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+        let mut text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
         if time.nanos > 0 {
             let digits = format!(".{:09}", time.nanos);
             text.push_str(digits.trim_end_matches('0'));
