@@ -241,6 +241,12 @@ fn export<X: Exporter<Error = HostsError>>(
         Event::Skipped { path } => {
             reporter.failed(&shown(path), "not restored: it needs rights that we lack");
         }
+        Event::NoAttribute { path, name } => {
+            let mut text = b"the snapshot lists its attribute ".to_vec();
+            text.extend_from_slice(name);
+            text.extend_from_slice(b" and does not have it");
+            reporter.failed(&shown(path), &String::from_utf8_lossy(&text));
+        }
         Event::Failed { path, error } => {
             reporter.failed(&shown(path), &crate::error::whole_text(error));
         }
