@@ -61,6 +61,25 @@ pub(crate) fn default_bytes() -> u64 {
     (available / 4).clamp(BUDGET_BYTES_MIN, BUDGET_BYTES_DEFAULT_MAX)
 }
 
+/// How much of the budget one repository gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Share {
+    /// All: there is one.
+    All,
+    /// Half: there are two, one to read and one to write.
+    Half,
+}
+
+impl Share {
+    /// The number of repositories.
+    fn count(self) -> u64 {
+        match self {
+            Self::All => 1,
+            Self::Half => 2,
+        }
+    }
+}
+
 /// A budget, divided.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Plan {
@@ -74,12 +93,14 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Divides `budget_bytes`, for a command that needs `work_bytes` at least.
+    /// Divides a share of `budget_bytes`, for a command that needs `work_bytes`
+    /// at least.
     ///
     /// # Errors
     ///
     /// A failure that says how much is needed, when it is not enough.
-    pub(crate) fn new(budget_bytes: u64, work_bytes: usize) -> Result<Self> {
+    pub(crate) fn new(budget_bytes: u64, share: Share, work_bytes: usize) -> Result<Self> {
+        let budget_bytes = budget_bytes / share.count();
         let index_cache = (budget_bytes / 16).clamp(INDEX_CACHE_BYTES_MIN, INDEX_CACHE_BYTES_MAX);
         let index_filter =
             (budget_bytes / 64).clamp(INDEX_FILTER_BYTES_MIN, INDEX_FILTER_BYTES_MAX);
@@ -87,7 +108,8 @@ impl Plan {
         let least = fixed
             + (ENCODE_SCRATCH_BYTES_MIN + COLLECT_SCRATCH_BYTES_STOCK) as u64
             + work_bytes as u64;
-        let mut left = budget_bytes.checked_sub(least).ok_or_else(|| too_small(least))?;
+        let mut left =
+            budget_bytes.checked_sub(least).ok_or_else(|| too_small(least * share.count()))?;
         let mut decode_bytes = COLLECT_SCRATCH_BYTES_STOCK;
         take(
             &mut left,
@@ -153,8 +175,8 @@ fn take(left: &mut u64, wanted: usize, part: &mut usize) {
 }
 
 fn too_small(least_bytes: u64) -> Failure {
-    // A share of the budget goes to the index: ask for some more.
-    let ask = least_bytes.div_ceil(MIB) + 1;
+    // A part of the budget goes to the index: ask for some more.
+    let ask = (least_bytes + least_bytes / 8).div_ceil(MIB);
     Failure::new(Status::Failed, "the memory is not enough for this store")
         .with_advice(format!("It needs {ask} MiB: --memory {ask}M."))
 }
@@ -169,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_smallest_budget_serves_stock_s_sizes() {
-        let plan = Plan::new(BUDGET_BYTES_MIN, backup_bytes(CHUNK_BYTES)).unwrap();
+        let plan = Plan::new(BUDGET_BYTES_MIN, Share::All, backup_bytes(CHUNK_BYTES)).unwrap();
         let mut memory = plan.allocate().unwrap();
         assert!(memory.len() as u64 <= BUDGET_BYTES_MIN - PROCESS_BYTES - SPOOLS_BYTES);
         let (_, work) = plan.divide(&mut memory).unwrap();
@@ -178,7 +200,7 @@ mod tests {
 
     #[test]
     fn more_is_used() {
-        let plan = Plan::new(256 * MIB, backup_bytes(CHUNK_BYTES)).unwrap();
+        let plan = Plan::new(256 * MIB, Share::All, backup_bytes(CHUNK_BYTES)).unwrap();
         assert_eq!(plan.decode_bytes, DECODE_SCRATCH_BYTES_STOCK);
         assert_eq!(plan.encode_bytes, encode_scratch_bytes(BlockSize::Mib4));
         assert_eq!(plan.index_cache_bytes, 16 << 20);
@@ -186,16 +208,14 @@ mod tests {
 
     #[test]
     fn too_little_says_how_much() {
-        let failure = Plan::new(BUDGET_BYTES_MIN, 64 << 20).unwrap_err();
+        let failure = Plan::new(BUDGET_BYTES_MIN, Share::All, 64 << 20).unwrap_err();
         let text = failure.to_string();
-        let ask: u64 = text
-            .split("--memory ")
-            .nth(1)
-            .and_then(|rest| rest.strip_suffix("M."))
-            .and_then(|number| number.parse().ok())
-            .unwrap();
-        assert!(
-            Plan::new(ask * MIB, 64 << 20).is_ok() || Plan::new((ask + 4) * MIB, 64 << 20).is_ok()
-        );
+        let ask = text.split("--memory ").nth(1).and_then(|rest| rest.strip_suffix("M."));
+        let ask: u64 = ask.and_then(|number| number.parse().ok()).unwrap();
+        assert!((64 + 8..96).contains(&ask), "{text}");
+        // The share of the index grows with the budget.
+        assert!(Plan::new((ask + 8) * MIB, Share::All, 64 << 20).is_ok());
+        let half = Plan::new(40 * MIB, Share::Half, 16 << 20).unwrap_err().to_string();
+        assert!(half.contains("--memory 62M"), "{half}");
     }
 }

@@ -7,6 +7,7 @@
 //! - `open`: from a location to an open repository; `location`, `passphrase`,
 //!   `store`, `budget` (how memory is divided), `machine`;
 //! - `snapshots`, `filter`: which snapshot is meant; `new_store`: CONFIG;
+//! - `diff`: two sides of a comparison;
 //! - `report`: progress and what went wrong; `text`: values as text;
 //! - `error`, `exit`: failures and exit statuses; `interrupt`: signals.
 //!
@@ -18,6 +19,7 @@ mod args;
 mod budget;
 mod cli;
 mod cmd;
+mod diff;
 mod error;
 mod exit;
 mod filter;

@@ -21,7 +21,7 @@ use tiroir_hosts::error::HostsError;
 use tiroir_hosts::index::{IndexOptions, SqliteIndex};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::budget::{self, Plan};
+use crate::budget::{self, Plan, Share};
 use crate::cli::Globals;
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
@@ -54,6 +54,25 @@ pub(crate) struct Opened {
     pub(crate) config: Vec<u8>,
     /// Its key, if it has one.
     pub(crate) key: Option<StoreKey>,
+}
+
+/// When the terminal is asked for a passphrase.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asking {
+    /// When none was given.
+    IfNothingGiven,
+    /// Also when that one does not open the store.
+    IfRefused,
+}
+
+impl Asking {
+    /// Stock's words.
+    fn prompt(self) -> &'static str {
+        match self {
+            Self::IfNothingGiven => "repository passphrase: ",
+            Self::IfRefused => "source repository passphrase: ",
+        }
+    }
 }
 
 /// Number of hexadecimal digits of a key.
@@ -150,19 +169,24 @@ impl<'g> Context<'g> {
     ///
     /// # Errors
     ///
-    /// As [`open_at`](Self::open_at).
+    /// [`Status::NoStore`], [`Status::Authentication`], [`Status::Integrity`],
+    /// [`Status::Incompatible`], and others of the system.
     pub(crate) fn open(&self) -> Result<Opened> {
-        self.open_at(self.location()?, "repository passphrase: ")
+        self.open_at(self.location()?, Asking::IfNothingGiven)
     }
 
-    /// Opens a store; whoever is asked for its passphrase is asked with
-    /// `prompt`.
+    /// Opens a store that is read beside the one that is written. The
+    /// passphrase that was given may be that of the other: if it does not open
+    /// this one, the terminal is asked.
     ///
     /// # Errors
     ///
-    /// [`Status::NoStore`], [`Status::Authentication`], [`Status::Integrity`],
-    /// [`Status::Incompatible`], and others of the system.
-    pub(crate) fn open_at(&self, location: Location, prompt: &str) -> Result<Opened> {
+    /// As [`open`](Self::open).
+    pub(crate) fn open_source(&self, location: Location) -> Result<Opened> {
+        self.open_at(location, Asking::IfRefused)
+    }
+
+    fn open_at(&self, location: Location, asking: Asking) -> Result<Opened> {
         let absent = |error| no_store(&location, error);
         let mut store = AnyStore::at(&location).map_err(absent)?;
         let mut config = vec![0; CONFIG_BYTES_MAX];
@@ -178,7 +202,7 @@ impl<'g> Context<'g> {
         })?;
         let key = match parsed.encryption {
             None => None,
-            Some(encryption) => Some(self.unlock(&parsed, &encryption, prompt)?),
+            Some(encryption) => Some(self.unlock(&parsed, &encryption, asking)?),
         };
         Ok(Opened { location, store, config, key })
     }
@@ -188,7 +212,7 @@ impl<'g> Context<'g> {
         &self,
         config: &Config<'_>,
         encryption: &Encryption<'_>,
-        prompt: &str,
+        asking: Asking,
     ) -> Result<StoreKey> {
         if let Some(path) = &self.globals.key_file {
             let key = read_key(path)?;
@@ -201,10 +225,14 @@ impl<'g> Context<'g> {
             };
         }
         if let Some(passphrase) = passphrase::given(self.globals)? {
-            return self.derive_and_compare(config, encryption, &passphrase)?.ok_or_else(refused);
+            match (self.derive_and_compare(config, encryption, &passphrase)?, asking) {
+                (Some(key), _) => return Ok(key),
+                (None, Asking::IfNothingGiven) => return Err(refused()),
+                (None, Asking::IfRefused) => {}
+            }
         }
         for _ in 0..passphrase::ATTEMPTS {
-            let passphrase = passphrase::ask(prompt)?;
+            let passphrase = passphrase::ask(asking.prompt())?;
             if let Some(key) = self.derive_and_compare(config, encryption, &passphrase)? {
                 return Ok(key);
             }
@@ -267,7 +295,21 @@ impl<'g> Context<'g> {
         work_bytes: impl FnOnce(usize) -> usize,
         work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
     ) -> Result<R> {
-        self.with_index(opened, false, work_bytes, work)
+        self.with_index(opened, (false, Share::All), work_bytes, work)
+    }
+
+    /// The same for a store that is read beside another that is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_repository`](Self::with_repository).
+    pub(crate) fn with_source<R>(
+        &self,
+        opened: Opened,
+        work_bytes: impl FnOnce(usize) -> usize,
+        work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
+    ) -> Result<R> {
+        self.with_index(opened, (false, Share::Half), work_bytes, work)
     }
 
     /// The same for a store that was just made, and of which no index is kept:
@@ -279,16 +321,17 @@ impl<'g> Context<'g> {
     pub(crate) fn with_new_repository<R>(
         &self,
         opened: Opened,
+        share: Share,
         work_bytes: impl FnOnce(usize) -> usize,
         work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
     ) -> Result<R> {
-        self.with_index(opened, true, work_bytes, work)
+        self.with_index(opened, (true, share), work_bytes, work)
     }
 
     fn with_index<R>(
         &self,
         opened: Opened,
-        is_new: bool,
+        (is_new, share): (bool, Share),
         work_bytes: impl FnOnce(usize) -> usize,
         work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
     ) -> Result<R> {
@@ -298,6 +341,7 @@ impl<'g> Context<'g> {
         let chunk_bytes = parsed.chunking.max_bytes.min(CHUNK_BYTES_MAX);
         let plan = Plan::new(
             self.budget_bytes(),
+            share,
             work_bytes(usize::try_from(chunk_bytes).unwrap_or(usize::MAX)),
         )?;
         let mut memory = plan.allocate()?;
@@ -356,6 +400,16 @@ impl<'g> Context<'g> {
             self.refresh(repository, memory)?;
             work(repository, memory)
         })
+    }
+
+    /// Brings an index up to date, and fails for a state that cannot be read:
+    /// for what must be whole.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store and the index.
+    pub(crate) fn refresh_whole(&self, repository: &mut Repo<'_>) -> Result<()> {
+        Ok(repository.refresh(&mut |_| OnDamage::Fail)?)
     }
 
     /// Brings an index up to date, and passes over states that cannot be read.

@@ -4,29 +4,38 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::PathBuf;
 
+use tiroir_core::host::Host as _;
 use tiroir_core::importer::Importer;
-use tiroir_core::snapshot::backup::{Options, backup, backup_bytes};
+use tiroir_core::mac::Mac;
+use tiroir_core::session::Session;
+use tiroir_core::snapshot::ReadMemory;
+use tiroir_core::snapshot::backup::{Options, Report, backup_bytes, backup_into};
 use tiroir_core::store::Store as _;
 use tiroir_hosts::error::HostsError;
+use tiroir_hosts::fs::importer::FsImporter;
 use tiroir_hosts::ptar::PtarWriter;
+use tiroir_hosts::snapshot::copy_snapshot;
 use tiroir_hosts::stdio::StdinImporter;
 
 use super::backup::{Place, Provenance, open_importer, summary, tell};
+use crate::budget::Share;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
+use crate::filter::Filters;
 use crate::location::{Location, absolute};
 use crate::new_store::{Choices, NewStore};
 use crate::open::{Context, Opened};
 use crate::report::Reporter;
-use crate::store::AnyStore;
+use crate::snapshots::{self, SORT_BYTES};
+use crate::store::{AnyStore, Appliance};
 
 /// Length of packfiles in an archive: there is one, however long.
 const PACKFILE_BYTES_MAX: u64 = u64::MAX;
 
 /// Write an archive: a store in one file
 ///
-/// The archive holds one snapshot, and exists when it is whole. Stock opens it
-/// if it is called *.ptar.
+/// The archive holds all snapshots of the stores of -k, and one of PATH, and
+/// exists when it is whole. Stock opens it if it is called *.ptar.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -40,8 +49,14 @@ pub(crate) struct Args {
     #[arg(long = "output", alias = "o", visible_alias = "o", value_name = "FILE", required = true)]
     output: PathBuf,
 
+    /// Put all snapshots of STORE into it. Where the passphrase that was given
+    /// does not open it, the terminal is asked. May be repeated
+    #[arg(long = "kloset", alias = "k", visible_alias = "k", value_name = "STORE",
+          action = clap::ArgAction::Append)]
+    stores: Vec<OsString>,
+
     /// What to put into it: a path, `fs:PATH`, or `stdin:NAME`. The current
-    /// directory by default
+    /// directory by default, if there is no -k
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
 }
@@ -53,8 +68,9 @@ pub(crate) struct Args {
 /// What keeps it from being written; then there is none.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
     let place = match args.paths.as_slice() {
-        [] => Place::parse(OsStr::new("."))?,
-        [path] => Place::parse(path)?,
+        [] if !args.stores.is_empty() => None,
+        [] => Some(Place::parse(OsStr::new("."))?),
+        [path] => Some(Place::parse(path)?),
         [..] => {
             return Err(Failure::usage("several places cannot be put in one archive yet")
                 .with_advice("Write an archive of each."));
@@ -66,10 +82,20 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         args.check_output(&output)?;
     }
     // Opened first: nobody is asked for a passphrase if there is nothing.
-    match place {
-        Place::Stdin(name) => args.write(context, output, &mut StdinImporter::new(&name), out),
-        Place::Path(path) => args.write(context, output, &mut open_importer(&path)?, out),
-    }
+    let mut source = match place {
+        None => None,
+        Some(Place::Stdin(name)) => Some(Source::Stdin(StdinImporter::new(&name))),
+        Some(Place::Path(path)) => Some(Source::Path(Box::new(open_importer(&path)?))),
+    };
+    let stores =
+        args.stores.iter().map(|text| Location::parse(text)).collect::<Result<Vec<_>>>()?;
+    args.write(context, output, source.as_mut(), &stores, out)
+}
+
+/// What is backed up into the archive.
+enum Source {
+    Path(Box<FsImporter>),
+    Stdin(StdinImporter),
 }
 
 impl Args {
@@ -89,33 +115,105 @@ impl Args {
         }
     }
 
-    fn write<I: Importer<Error = HostsError>>(
+    fn write(
         &self,
         context: &Context<'_>,
         output: PathBuf,
-        importer: &mut I,
+        source: Option<&mut Source>,
+        stores: &[Location],
         out: &mut dyn Write,
     ) -> Result<Status> {
         let is_stream = output.as_os_str() == "-";
+        // Opened before the archive is begun: they may not be there.
+        let mut opened_stores = Vec::with_capacity(stores.len());
+        for location in stores {
+            opened_stores.push(context.open_source(location.clone())?);
+        }
         let new = NewStore::make(context, &self.choices, PACKFILE_BYTES_MAX)?;
         let writer = PtarWriter::new(&output).with_overwrite(self.overwrite);
         let mut store = AnyStore::new_archive(writer);
         store.create(&new.config)?;
         let NewStore { config, key } = new;
         let opened = Opened { location: Location::Archive(output), store, config, key };
+        let share = if stores.is_empty() { Share::All } else { Share::Half };
+        context.with_new_repository(opened, share, backup_bytes, |repo, memory| {
+            let mut name = Mac::ZERO;
+            repo.host.fill_random(&mut name.0)?;
+            let mut session = Session::new(repo, name)?;
+            let mut writing = Writing { context, memory, is_stream, status: Status::Done, out };
+            for opened in opened_stores {
+                writing.copy(&mut session, opened)?;
+            }
+            match source {
+                None => {}
+                Some(Source::Path(importer)) => writing.back_up(&mut session, &mut **importer)?,
+                Some(Source::Stdin(importer)) => writing.back_up(&mut session, importer)?,
+            }
+            session.commit()?;
+            Ok(writing.status)
+        })
+    }
+}
+
+/// An archive being written.
+struct Writing<'a, 'm> {
+    context: &'a Context<'a>,
+    memory: &'m mut [u8],
+    /// Standard output is the archive: nothing else may be written there.
+    is_stream: bool,
+    status: Status,
+    out: &'a mut dyn Write,
+}
+
+impl Writing<'_, '_> {
+    /// Takes a snapshot.
+    fn back_up<I: Importer<Error = HostsError>>(
+        &mut self,
+        session: &mut Session<'_, '_, Appliance>,
+        importer: &mut I,
+    ) -> Result<()> {
         let provenance = Provenance::new();
         let pairs = provenance.pairs();
-        let options =
-            Options { context: &pairs, hostname: provenance.hostname(), ..Options::default() };
-        context.with_new_repository(opened, backup_bytes, |repo, memory| {
-            let mut reporter = Reporter::new(context.globals, "ptar");
-            let report = backup(repo, importer, &options, memory, &mut |event| {
-                tell(event, &mut reporter);
-            })?;
-            let form = reporter.finish().filter(|_| !is_stream);
-            summary("ptar", &report, repo, form, out)?;
-            let errors = report.summary.total_errors();
-            Ok(if errors == 0 { Status::Done } else { Status::Incomplete })
+        let options = Options { context: &pairs, ..Options::default() };
+        let mut reporter = Reporter::new(self.context.globals, "ptar");
+        let report = backup_into(session, importer, &options, self.memory, &mut |event| {
+            tell(event, &mut reporter);
+        })?;
+        self.told(&report, reporter, session)
+    }
+
+    /// Copies all snapshots of a store, newest first.
+    fn copy(&mut self, session: &mut Session<'_, '_, Appliance>, opened: Opened) -> Result<()> {
+        let context = self.context;
+        let work_bytes = |chunk_bytes| ReadMemory::bytes(chunk_bytes) + SORT_BYTES;
+        context.with_source(opened, work_bytes, |from, memory| {
+            context.refresh_whole(from)?;
+            let (arena, reading) = memory.split_at_mut(SORT_BYTES);
+            let all = Filters::default();
+            let buffers = (reading, arena);
+            snapshots::newest_first(context, from, &all, buffers, &mut |from, reading, id| {
+                let mut reporter = Reporter::new(context.globals, "ptar");
+                let report =
+                    copy_snapshot(from, session, id, reading, self.memory, &mut |event| {
+                        tell(event, &mut reporter);
+                    })?;
+                self.told(&report, reporter, session)
+            })
         })
+    }
+
+    /// Says how it went.
+    fn told(
+        &mut self,
+        report: &Report,
+        mut reporter: Reporter,
+        session: &Session<'_, '_, Appliance>,
+    ) -> Result<()> {
+        let form = reporter.finish().filter(|_| !self.is_stream);
+        summary("ptar", report, session.repository, form, self.out)?;
+        if report.summary.total_errors() > 0 {
+            self.status = self.status.and(Status::Incomplete);
+        }
+        Ok(())
     }
 }
