@@ -397,7 +397,7 @@ impl<'g> Context<'g> {
     ) -> Result<R> {
         let opened = self.open()?;
         self.with_repository(opened, work_bytes, |repository, memory| {
-            self.refresh(repository)?;
+            self.refresh(repository, memory)?;
             work(repository, memory)
         })
     }
@@ -418,8 +418,8 @@ impl<'g> Context<'g> {
     ///
     /// Of the store and the index; [`Status::Incompatible`] for a state of a
     /// newer version, since nothing is known then.
-    pub(crate) fn refresh(&self, repository: &mut Repo<'_>) -> Result<()> {
-        Ok(repository.refresh(&mut |error| match error {
+    pub(crate) fn refresh(&self, repository: &mut Repo<'_>, memory: &mut [u8]) -> Result<()> {
+        Ok(repository.refresh(memory, &mut |error| match error {
             Error::Damaged { cause: FormatError::Version(_), .. } => OnDamage::Fail,
             _ => {
                 self.pass_over(error);

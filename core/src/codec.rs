@@ -459,6 +459,11 @@ impl<'m> DecodeScratch<'m> {
     const fn lent_bytes(&self) -> usize {
         self.piece.len() + self.memory.len()
     }
+
+    /// A scratch over `memory`, if that is larger than this one.
+    pub(crate) fn larger<'w>(&self, memory: &'w mut [u8]) -> Option<DecodeScratch<'w>> {
+        if memory.len() > self.lent_bytes() { DecodeScratch::new(memory).ok() } else { None }
+    }
 }
 
 impl fmt::Debug for DecodeScratch<'_> {

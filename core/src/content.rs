@@ -306,6 +306,10 @@ impl<E> From<Error<E>> for ReadError<E> {
     }
 }
 
+/// Encoded length from which a blob may need more memory than a repository has
+/// for decoding in pieces.
+const LARGE_BLOB_BYTES: u32 = 256 * 1024;
+
 /// Length of a chunk record in the spool of a reader, in bytes.
 const READ_RECORD_BYTES: usize = 36;
 
@@ -339,7 +343,8 @@ impl<P: Spool> ContentReader<P> {
         Self { records, at: 0, content_mac: Mac::ZERO, hasher: None }
     }
 
-    /// Opens an object.
+    /// Opens an object. `work` is lent to decode a large one with, and is not
+    /// needed afterwards: the memory for chunks will do.
     ///
     /// # Errors
     ///
@@ -348,6 +353,7 @@ impl<P: Spool> ContentReader<P> {
         &mut self,
         repository: &mut Repository<'_, L>,
         object: &Mac,
+        work: &mut [u8],
     ) -> Result<(), Error<L::Error>>
     where
         P: Spool<Error = L::Error>,
@@ -359,7 +365,7 @@ impl<P: Spool> ContentReader<P> {
         self.hasher = Some(repository.mac_key.hasher());
         let mut parser = Parsing::new(&mut self.records);
         let mac = repository
-            .stream_blob(ResourceKind::OBJECT, object, &mut |bytes| parser.push(bytes))?;
+            .stream_blob(ResourceKind::OBJECT, object, work, &mut |bytes| parser.push(bytes))?;
         if mac != *object {
             return Err(damaged(FormatError::Mac));
         }
@@ -443,7 +449,7 @@ impl<P: Spool> ContentReader<P> {
     where
         P: Spool<Error = L::Error>,
     {
-        self.open(repository, object)?;
+        self.open(repository, object, slot)?;
         while let Some(len) = self.next(repository, slot)? {
             out(&slot[..len])?;
         }
@@ -519,7 +525,7 @@ impl<'r, P: Spool> Parsing<'r, P> {
 
 impl<L: Lend> Repository<'_, L> {
     /// Decodes a blob of any length piece by piece, and returns the MAC of
-    /// what it held, for the caller to compare.
+    /// what it held, for the caller to compare. `work` is lent for a large one.
     ///
     /// # Errors
     ///
@@ -529,13 +535,23 @@ impl<L: Lend> Repository<'_, L> {
         &mut self,
         kind: ResourceKind,
         mac: &Mac,
+        work: &mut [u8],
         out: &mut Out<'_, L::Error>,
     ) -> Result<Mac, Error<L::Error>> {
         let subject = Subject::Blob(kind, *mac);
         let at = self.index.find(kind, mac)?.ok_or(Error::Missing(subject))?;
         let damaged = Error::damaged(subject);
         let Memory { io, decode, .. } = &mut self.memory;
-        let mut decoder = Decoder::new(&self.codec, decode).map_err(&damaged)?;
+        // Small blobs decode in little memory, and are the most.
+        let mut lent = match at.length_bytes {
+            LARGE_BLOB_BYTES.. => decode.larger(work),
+            _ => None,
+        };
+        let decoder = match &mut lent {
+            Some(lent) => Decoder::new(&self.codec, lent),
+            None => Decoder::new(&self.codec, decode),
+        };
+        let mut decoder = decoder.map_err(&damaged)?;
         let mut hasher = self.mac_key.hasher();
         let mut out = |bytes: &[u8]| {
             hasher.update(bytes);

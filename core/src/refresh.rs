@@ -26,12 +26,17 @@ impl<L: Lend> Repository<'_, L> {
     /// Reads the states that the index does not know yet. Calls `damaged` for
     /// each that cannot be read, which says whether to go on.
     ///
+    /// `work` is lent to decode with, where it is larger than what the
+    /// repository has for that: stock's states may need
+    /// [`DECODE_SCRATCH_BYTES_STOCK`](crate::codec::DECODE_SCRATCH_BYTES_STOCK).
+    ///
     /// # Errors
     ///
     /// The host's; [`Error::Damaged`] or [`Error::Missing`] for a state that
     /// cannot be read, unless it is to be skipped.
     pub fn refresh(
         &mut self,
+        work: &mut [u8],
         damaged: &mut dyn FnMut(&Error<L::Error>) -> OnDamage,
     ) -> Result<(), Error<L::Error>> {
         self.index.begin_refresh()?;
@@ -49,7 +54,7 @@ impl<L: Lend> Repository<'_, L> {
             return Err(Error::Host(error));
         }
         while let Some(name) = self.index.next_unverified_state()? {
-            if let Err(error) = self.verify_state(&name) {
+            if let Err(error) = self.verify_state(&name, work) {
                 match error {
                     Error::Host(_) => return Err(error),
                     _ if damaged(&error) == OnDamage::Fail => return Err(error),
@@ -58,7 +63,7 @@ impl<L: Lend> Repository<'_, L> {
             }
         }
         while let Some((name, version)) = self.index.next_unread_state()? {
-            self.read_state(&name, version)?;
+            self.read_state(&name, version, work)?;
             self.index.state_read(&name)?;
         }
         self.index.end_refresh()?;
@@ -66,14 +71,14 @@ impl<L: Lend> Repository<'_, L> {
     }
 
     /// Compares a state with its MAC, and notes version and parent.
-    fn verify_state(&mut self, name: &Mac) -> Result<(), Error<L::Error>> {
+    fn verify_state(&mut self, name: &Mac, work: &mut [u8]) -> Result<(), Error<L::Error>> {
         let subject = Subject::State(*name);
         let size = self.store.size(StoreResource::State, name)?.ok_or(Error::Missing(subject))?;
         let version = self.verify_envelope(StoreResource::State, name, Version::V1_1_0)?;
         let mut parent = Mac::ZERO;
         if version == Version::V1_1_0 {
             let mut filled = 0;
-            self.decode_state(name, size, &mut |_, bytes| {
+            self.decode_state(name, size, work, &mut |_, bytes| {
                 let take = bytes.len().min(PARENT_BYTES - filled);
                 parent.0[filled..filled + take].copy_from_slice(&bytes[..take]);
                 filled += take;
@@ -137,11 +142,16 @@ impl<L: Lend> Repository<'_, L> {
     }
 
     /// Gives the entries of a state to the index.
-    fn read_state(&mut self, name: &Mac, version: Version) -> Result<(), Error<L::Error>> {
+    fn read_state(
+        &mut self,
+        name: &Mac,
+        version: Version,
+        work: &mut [u8],
+    ) -> Result<(), Error<L::Error>> {
         let subject = Subject::State(*name);
         let size = self.store.size(StoreResource::State, name)?.ok_or(Error::Missing(subject))?;
         let mut stream = EntryStream::new(version);
-        self.decode_state(name, size, &mut |index, bytes| {
+        self.decode_state(name, size, work, &mut |index, bytes| {
             stream.push(bytes, index)?;
             Ok(ControlFlow::Continue(()))
         })?;
@@ -158,6 +168,7 @@ impl<L: Lend> Repository<'_, L> {
         &mut self,
         name: &Mac,
         size: u64,
+        work: &mut [u8],
         each: &mut dyn FnMut(
             &mut L::Index,
             &[u8],
@@ -169,7 +180,12 @@ impl<L: Lend> Repository<'_, L> {
         let end = size - TRAILER_BYTES as u64;
         let mut at = HEADER_BYTES as u64;
         let crate::repository::Memory { io, decode, .. } = &mut self.memory;
-        let mut decoder = Decoder::new(&self.codec, decode).map_err(&damaged)?;
+        let mut lent = decode.larger(work);
+        let decoder = match &mut lent {
+            Some(lent) => Decoder::new(&self.codec, lent),
+            None => Decoder::new(&self.codec, decode),
+        };
+        let mut decoder = decoder.map_err(&damaged)?;
         let index = &mut self.index;
         let mut stopped = false;
         let mut out = |bytes: &[u8]| {

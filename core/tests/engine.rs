@@ -119,7 +119,7 @@ fn check_all<S: Store<Error = TestError>>(store: S) -> ((usize, Vec<String>), S)
                 bad.push(format!("{error} {path:?}"));
             }
         };
-        check_states(repository, &mut found).unwrap();
+        check_states(repository, memory, &mut found).unwrap();
         check_packfiles(repository, &check::Options::default(), &mut found).unwrap();
         let (mut after, mut snapshots) = (None, 0);
         while let Some(snapshot) = repository.index.next_snapshot(after.as_ref()).unwrap() {
@@ -155,7 +155,7 @@ impl Links for MemLinks {
 fn restore_newest(store: MemStore, source: &[u8]) -> (MemExporter, restore::Report) {
     let mut exporter = MemExporter::new();
     let (report, _) = with(store, 5, |repository, memory| {
-        repository.refresh(&mut |_| OnDamage::Fail).unwrap();
+        repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
         let mut header_memory = vec![0; 65_536];
         let (mut after, mut newest) = (None, None);
         while let Some(snapshot) = repository.index.next_snapshot(after.as_ref()).unwrap() {
@@ -312,7 +312,7 @@ fn what_cannot_be_read_is_recorded() {
 fn paths_are_found_through_links() {
     let (_, store) = back_up(new_store(), 1, &mut tree());
     with(store, 3, |repository, memory| {
-        repository.refresh(&mut |_| OnDamage::Fail).unwrap();
+        repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
         let snapshot = repository.index.next_snapshot(None).unwrap().unwrap();
         let mut header_memory = vec![0; 65_536];
         let trees = read_header(repository, &snapshot, &mut header_memory).unwrap().source.trees;

@@ -16,7 +16,7 @@ use tiroir_core::order::byte_order;
 use tiroir_core::repository::{Lend, Repository};
 use tiroir_core::resource::ResourceKind;
 use tiroir_core::session::Session;
-use tiroir_core::snapshot::restore::find_xattr;
+use tiroir_core::snapshot::restore::{ABSENT_ATTRIBUTE, find_xattr};
 use tiroir_core::snapshot::walk::{Event, Walk, entry_at};
 use tiroir_core::snapshot::{ReadMemory, backup, read_header};
 use tiroir_core::spool::Spool;
@@ -227,7 +227,7 @@ impl<'r, 'm, 'n, L: Lend<Error = HostsError>> SnapshotImporter<'r, 'm, 'n, L> {
         let trees = self.source.trees;
         let object = find_xattr(self.repository, &trees, path, name, &mut self.memory)?;
         let mut filled = 0;
-        self.reader.open(self.repository, &object)?;
+        self.reader.open(self.repository, &object, self.memory.chunk)?;
         while let Some(len) = self.reader.next(self.repository, self.memory.chunk)? {
             let Some(place) = into.get_mut(filled..filled + len) else {
                 let rule = "its value is too long";
@@ -329,7 +329,7 @@ impl<L: Lend<Error = HostsError>> Importer for SnapshotImporter<'_, '_, '_, L> {
             .map(|(entry, _)| entry.object);
         let object = self.fail(object)?;
         self.ahead = 0..0;
-        let opened = self.reader.open(self.repository, &object);
+        let opened = self.reader.open(self.repository, &object, self.memory.chunk);
         self.fail(opened)
     }
 
@@ -378,8 +378,14 @@ impl<L: Lend<Error = HostsError>> Importer for SnapshotImporter<'_, '_, '_, L> {
     }
 
     fn xattr(&mut self, path: &[u8], name: &[u8], into: &mut [u8]) -> Result<usize> {
-        let read = self.read_xattr(path, name, into);
-        self.fail(read)
+        match self.read_xattr(path, name, into) {
+            // Listed, but not kept: stock loses some.
+            Err(Error::Missing(ABSENT_ATTRIBUTE)) => {
+                let rule = "the snapshot does not have it";
+                Err(HostsError::rule(HostErrorKind::NotFound, "read attribute of", path, rule))
+            }
+            read => self.fail(read),
+        }
     }
 }
 

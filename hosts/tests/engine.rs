@@ -123,7 +123,7 @@ fn check_all<S: Store<Error = HostsError>>(directory: &Path, store: S) -> u32 {
                 panic!("{error} {:?}", path.map(String::from_utf8_lossy));
             }
         };
-        check_states(repository, &mut found).unwrap();
+        check_states(repository, memory, &mut found).unwrap();
         let options = check::Options::default();
         check_packfiles(repository, &options, &mut found).unwrap();
         let (mut after, mut count) = (None, 0);
@@ -144,7 +144,7 @@ fn restore_any<S: Store<Error = HostsError>>(
     let mut exporter = FsExporter::open(target).unwrap();
     let mut links = LinkTable::new(directory, 65_536).unwrap();
     with(directory, store, |repository, memory| {
-        repository.refresh(&mut |_| OnDamage::Fail).unwrap();
+        repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
         let snapshot = repository.index.next_snapshot(None).unwrap().unwrap();
         let mut header = vec![0; 65_536];
         let trees = read_header(repository, &snapshot, &mut header).unwrap().source.trees;

@@ -343,7 +343,8 @@ fn damaged_ptar(variant: Variant, seed: u64, count: u32) {
         };
         fs::write(&target.store, &bytes).expect("ptar");
         let label = format!("seed {seed}, case {case}: {what}, {done}");
-        found(&label, &target.check(&label), statuses, &["store.ptar"]);
+        let names = ["store.ptar", "state ", "packfile ", "CONFIG"];
+        found(&label, &target.check(&label), statuses, &names);
         if case % 8 == 0 {
             target.restore(&label);
         }

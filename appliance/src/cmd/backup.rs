@@ -284,7 +284,7 @@ impl Args {
         out: &mut dyn Write,
     ) -> Result<Status> {
         let mut reporter = Reporter::new(context.globals, "check");
-        context.refresh(repo)?;
+        context.refresh(repo, memory)?;
         let options = check::Options::default();
         let report = check_snapshot(repo, &made.snapshot, None, &options, memory, &mut |event| {
             super::check::tell(event, &mut reporter);

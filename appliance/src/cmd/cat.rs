@@ -108,7 +108,7 @@ pub(super) fn each_chunk(
         return Ok(());
     }
     let mut reader = ContentReader::new(repo.host.spool()?);
-    reader.open(repo, object)?;
+    reader.open(repo, object, chunk)?;
     while let Some(length) = reader.next(repo, chunk)? {
         context.check_cancelled()?;
         each(&chunk[..length])?;

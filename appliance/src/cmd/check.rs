@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
             is_store_damaged: false,
             out,
         };
-        checker.store(repo, args.targets.is_empty() && args.filters.is_empty())?;
+        checker.store(repo, memory, args.targets.is_empty() && args.filters.is_empty())?;
         let (arena, mut memory) = memory.split_at_mut(SORT_BYTES);
         for text in &args.targets {
             checker.target(repo, memory, &Target::parse(text))?;
@@ -97,12 +97,12 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// Brings the index up to date. Checks the files of the store if it is all
     /// to be checked.
-    fn store(&mut self, repo: &mut Repo<'_>, whole: bool) -> Result<()> {
+    fn store(&mut self, repo: &mut Repo<'_>, memory: &mut [u8], whole: bool) -> Result<()> {
         if !whole {
-            return self.context.refresh(repo);
+            return self.context.refresh(repo, memory);
         }
         let mut reporter = Reporter::new(self.context.globals, "check");
-        let mut report = check_states(repo, &mut |event| tell(event, &mut reporter))?;
+        let mut report = check_states(repo, memory, &mut |event| tell(event, &mut reporter))?;
         let packfiles =
             check_packfiles(repo, &self.options, &mut |event| tell(event, &mut reporter))?;
         report.good += packfiles.good;

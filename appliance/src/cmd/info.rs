@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     let (location, config) = (opened.location.clone(), opened.config.clone());
     let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, ERRORS_BYTES);
     context.with_repository(opened, work_bytes, |repo, memory| {
-        context.refresh(repo)?;
+        context.refresh(repo, memory)?;
         let mut desk = Desk::new(repo, memory)?;
         match &args.target {
             None => {

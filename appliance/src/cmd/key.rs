@@ -21,7 +21,7 @@ use crate::open::Context;
 pub(crate) struct Args {
     /// Save the key in FILE, which must not be there yet and which only its
     /// owner may read, in place of printing it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long = "output", alias = "o", visible_alias = "o", value_name = "FILE")]
     out: Option<PathBuf>,
 }
 

@@ -244,6 +244,12 @@ fn export<X: Exporter<Error = HostsError>>(
                 "not made: a socket, or a device that the store does not name or that needs rights",
             );
         }
+        Event::NoAttribute { path, name } => {
+            let mut text = b"the snapshot lists its attribute ".to_vec();
+            text.extend_from_slice(name);
+            text.extend_from_slice(b" and does not have it");
+            reporter.failed(&shown(path), &String::from_utf8_lossy(&text));
+        }
         Event::Failed { path, error } => {
             reporter.failed(&shown(path), &crate::error::whole_text(error));
         }

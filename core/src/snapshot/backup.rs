@@ -230,7 +230,7 @@ pub fn backup<L: Lend, I: Importer<Error = L::Error>>(
     let lock = SharedLock::acquire(repository, name, options.hostname)?;
     let mut session = Session::new(repository, name)?;
     session.hold(lock);
-    session.repository.refresh(&mut |_| OnDamage::Fail)?;
+    session.repository.refresh(memory, &mut |_| OnDamage::Fail)?;
     let mut report = match backup_into(&mut session, importer, options, memory, progress) {
         Ok(report) => report,
         Err(Error::Cancelled) => {

@@ -81,10 +81,11 @@ pub type Sink<'s, E> = &'s mut dyn FnMut(&Event<'_, E>);
 /// The host's. Damage is reported.
 pub fn check_states<L: Lend>(
     repository: &mut Repository<'_, L>,
+    memory: &mut [u8],
     found: Sink<'_, L::Error>,
 ) -> Result<Report, Error<L::Error>> {
     let mut report = Report::default();
-    repository.refresh(&mut |error| {
+    repository.refresh(memory, &mut |error| {
         report.bad += 1;
         found(&Event::Bad { path: None, error });
         OnDamage::Skip
@@ -294,7 +295,7 @@ impl<L: Lend> Check<'_, '_, L> {
         if object.is_zero() || self.repository.index.is_marked(kind, object)? {
             return Ok(());
         }
-        self.reader.open(self.repository, object)?;
+        self.reader.open(self.repository, object, memory.chunk)?;
         if self.options.fast {
             while let Some(place) = self.reader.next_place()? {
                 self.exists(ResourceKind::CHUNK, &place.mac)?;

@@ -102,7 +102,7 @@ impl<'m, P: Spool> PreviousDirectory<'m, P> {
         let Some(object) = lookup(repository, kinds, &root, directory, byte_order, node)? else {
             return Ok(());
         };
-        self.reader.open(repository, &object)?;
+        self.reader.open(repository, &object, chunk)?;
         while let Some(len) = self.reader.next(repository, chunk)? {
             self.frames.append(&chunk[..len])?;
         }

@@ -69,6 +69,14 @@ pub enum Event<'e, E> {
         /// Its path in the target.
         path: &'e [u8],
     },
+    /// The snapshot names an attribute of an entry, and does not have it: stock
+    /// loses some when it takes a snapshot. The entry is restored without.
+    NoAttribute {
+        /// Path of the entry in the target.
+        path: &'e [u8],
+        /// Name of the attribute.
+        name: &'e [u8],
+    },
     /// An entry could not be restored.
     Failed {
         /// Its path in the target.
@@ -303,7 +311,7 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
         self.exporter.begin_file(place.target, size_bytes)?;
         let mut written = 0;
         if !entry.object.is_zero() {
-            self.reader.open(self.repository, &entry.object)?;
+            self.reader.open(self.repository, &entry.object, memory.chunk)?;
             while let Some(len) = self.reader.next(self.repository, memory.chunk)? {
                 if self.repository.host.cancelled() {
                     return Err(Error::Cancelled);
@@ -313,10 +321,12 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
                 (self.progress)(&Event::Written { bytes: len as u64 });
             }
         }
-        self.xattrs(place, entry, memory)?;
+        // Content counts more than attributes: it is kept whatever becomes of
+        // them, and the failure is told.
+        let attributes = self.xattrs(place, entry, memory);
         let info = if self.options.skip_permissions { None } else { Some(info) };
         self.exporter.finish_file(info)?;
-        Ok(Some(written))
+        attributes.map(|()| Some(written))
     }
 
     /// Restores the extended attributes of an entry.
@@ -327,9 +337,16 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
         memory: &mut ReadMemory<'_>,
     ) -> Result<(), Error<L::Error>> {
         for name in entry.xattr_names.iter() {
-            let object = find_xattr(self.repository, self.trees, place.source, name, memory)?;
+            let found = find_xattr(self.repository, self.trees, place.source, name, memory);
+            let object = match found {
+                Err(Error::Missing(ABSENT_ATTRIBUTE)) => {
+                    (self.progress)(&Event::NoAttribute { path: place.target, name });
+                    continue;
+                }
+                other => other?,
+            };
             let mut filled = 0;
-            self.reader.open(self.repository, &object)?;
+            self.reader.open(self.repository, &object, memory.chunk)?;
             while let Some(len) = self.reader.next(self.repository, memory.chunk)? {
                 let Some(into) = self.value.get_mut(filled..filled + len) else {
                     let subject = Subject::Blob(ResourceKind::OBJECT, object);
@@ -379,6 +396,9 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
     }
 }
 
+/// What [`find_xattr`] says is missing where the snapshot has no such attribute.
+pub const ABSENT_ATTRIBUTE: Subject = Subject::Blob(ResourceKind::XATTR_ENTRY, Mac::ZERO);
+
 /// The object with the value of an extended attribute.
 ///
 /// Stock writes this tree in path order and searches it in byte order; we
@@ -386,7 +406,7 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
 ///
 /// # Errors
 ///
-/// [`Error::Missing`] when the snapshot has no such attribute, and as
+/// [`Error::Missing`] of [`ABSENT_ATTRIBUTE`] when the snapshot has none, and as
 /// [`Repository::read_blob`].
 pub fn find_xattr<L: Lend>(
     repository: &mut Repository<'_, L>,
@@ -402,8 +422,7 @@ pub fn find_xattr<L: Lend>(
     if found.is_none() {
         found = lookup(repository, kinds, root, &key[..len], path_order, memory.node)?;
     }
-    let missing = Error::Missing(Subject::Blob(ResourceKind::XATTR_ENTRY, Mac::ZERO));
-    let mac = found.ok_or(missing)?;
+    let mac = found.ok_or(Error::Missing(ABSENT_ATTRIBUTE))?;
     let subject = Subject::Blob(ResourceKind::XATTR_ENTRY, mac);
     // The node was read and is no longer needed: its memory takes the entry.
     let len = repository.read_blob(ResourceKind::XATTR_ENTRY, &mac, memory.node)?;

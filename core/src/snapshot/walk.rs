@@ -133,7 +133,7 @@ impl<P: Spool> Walk<P> {
             let kinds = TreeKinds::INDEX;
             let found = lookup(repository, kinds, &root, directory, byte_order, memory.node)?;
             if let Some(object) = found {
-                self.reader.open(repository, &object)?;
+                self.reader.open(repository, &object, memory.chunk)?;
                 while let Some(len) = self.reader.next(repository, memory.chunk)? {
                     self.spool.append(&memory.chunk[..len])?;
                 }

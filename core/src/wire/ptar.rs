@@ -34,10 +34,17 @@ pub fn head() -> [u8; HEAD_BYTES] {
 ///
 /// # Errors
 ///
-/// [`FormatError::Magic`] when they do not. The version is not looked at:
-/// stock does not either.
+/// [`FormatError::Magic`] when they do not, and [`FormatError::Version`] for
+/// another version than 1.0.0. Stock does not look at it; but nothing else
+/// covers these four bytes.
 pub fn parse_head(bytes: &[u8; HEAD_BYTES]) -> Result<(), FormatError> {
-    if bytes.starts_with(b"_PLATAR_") { Ok(()) } else { Err(FormatError::Magic) }
+    if !bytes.starts_with(b"_PLATAR_") {
+        return Err(FormatError::Magic);
+    }
+    match Version(u32::from_le_bytes(field(bytes, 8..12))) {
+        Version::V1_0_0 => Ok(()),
+        other => Err(FormatError::Version(other)),
+    }
 }
 
 /// Where the three envelopes lie, in bytes from the start of the file.
