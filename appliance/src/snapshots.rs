@@ -14,6 +14,7 @@ use tiroir_core::snapshot::{ReadMemory, read_header, walk};
 use tiroir_core::sort::Sorter;
 use tiroir_core::time::Timestamp;
 use tiroir_core::wire::header::{Header, Trees};
+use tiroir_core::wire::mode;
 
 use crate::error::{Failure, Result};
 use crate::exit::Status;
@@ -101,6 +102,13 @@ impl Snapshot {
         memory: &mut ReadMemory<'_>,
     ) -> Result<Vec<u8>> {
         let path = self.absolute(path);
+        // Most paths are those of entries. Asking for them at once keeps damage
+        // further up the tree from standing in the way of what is whole.
+        if let Ok((entry, _)) = walk::entry_at(repo, &self.trees, &path, memory)
+            && entry.info.mode & mode::SYMLINK == 0
+        {
+            return Ok(path);
+        }
         let mut out = [0; PATH_BYTES_MAX];
         match walk::resolve(repo, &self.trees, &path, memory, &mut out) {
             Ok(length) => Ok(out[..length].to_vec()),
