@@ -7,14 +7,14 @@
 //! | page cache and filter of the index | 1/16 and 1/64 of all, from [`INDEX_CACHE_BYTES_MIN`] and [`INDEX_FILTER_BYTES_MIN`] on |
 //! | [`Repository`](tiroir_core::repository::Repository): input | [`IO_BYTES`] |
 //! | encoding, in blocks of 64 KiB; of 4 MiB where there is room | [`ENCODE_SCRATCH_BYTES_MIN`] on |
-//! | decoding, in blocks of 4 MiB of stock | [`COLLECT_SCRATCH_BYTES_STOCK`], better [`DECODE_SCRATCH_BYTES_STOCK`] |
+//! | decoding, in blocks of 4 MiB of stock; more is lent by the command | [`COLLECT_SCRATCH_BYTES_STOCK`] |
 //! | work: the largest chunk, and what the command does | the rest |
 //!
 //! The parts are taken once, in one piece. What is never touched costs nothing.
 
 use tiroir_core::codec::{
-    COLLECT_SCRATCH_BYTES_STOCK, DECODE_SCRATCH_BYTES_STOCK, DecodeScratch,
-    ENCODE_SCRATCH_BYTES_MIN, EncodeScratch, encode_scratch_bytes,
+    COLLECT_SCRATCH_BYTES_STOCK, DecodeScratch, ENCODE_SCRATCH_BYTES_MIN, EncodeScratch,
+    encode_scratch_bytes,
 };
 use tiroir_core::compression::lz4::BlockSize;
 use tiroir_core::error::FormatError;
@@ -84,7 +84,6 @@ impl Share {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Plan {
     encode_bytes: usize,
-    decode_bytes: usize,
     work_bytes: usize,
     /// Page cache of the index.
     pub(crate) index_cache_bytes: usize,
@@ -110,12 +109,6 @@ impl Plan {
             + work_bytes as u64;
         let mut left =
             budget_bytes.checked_sub(least).ok_or_else(|| too_small(least * share.count()))?;
-        let mut decode_bytes = COLLECT_SCRATCH_BYTES_STOCK;
-        take(
-            &mut left,
-            DECODE_SCRATCH_BYTES_STOCK - COLLECT_SCRATCH_BYTES_STOCK,
-            &mut decode_bytes,
-        );
         let mut encode_bytes = ENCODE_SCRATCH_BYTES_MIN;
         if left > ENCODE_ROOM_BYTES {
             let larger = encode_scratch_bytes(BlockSize::Mib4) - ENCODE_SCRATCH_BYTES_MIN;
@@ -125,7 +118,6 @@ impl Plan {
         take(&mut left, usize::MAX - work_bytes, &mut work);
         Ok(Self {
             encode_bytes,
-            decode_bytes,
             work_bytes: work,
             index_cache_bytes: usize::try_from(index_cache).unwrap_or(usize::MAX),
             index_filter_bytes: usize::try_from(index_filter).unwrap_or(usize::MAX),
@@ -138,7 +130,7 @@ impl Plan {
     ///
     /// When there is not so much.
     pub(crate) fn allocate(&self) -> Result<Vec<u8>> {
-        let bytes = IO_BYTES + self.encode_bytes + self.decode_bytes + self.work_bytes;
+        let bytes = IO_BYTES + self.encode_bytes + COLLECT_SCRATCH_BYTES_STOCK + self.work_bytes;
         let mut probe = Vec::<u8>::new();
         probe.try_reserve_exact(bytes).map_err(|_| {
             Failure::new(Status::Failed, format!("there are not {} of memory", Size(bytes as u64)))
@@ -160,7 +152,7 @@ impl Plan {
     ) -> Result<(Memory<'m>, &'m mut [u8]), FormatError> {
         let (io, rest) = memory.split_at_mut(IO_BYTES);
         let (encode, rest) = rest.split_at_mut(self.encode_bytes);
-        let (decode, work) = rest.split_at_mut(self.decode_bytes);
+        let (decode, work) = rest.split_at_mut(COLLECT_SCRATCH_BYTES_STOCK);
         let memory =
             Memory { io, encode: EncodeScratch::new(encode)?, decode: DecodeScratch::new(decode)? };
         Ok((memory, work))
@@ -201,7 +193,6 @@ mod tests {
     #[test]
     fn more_is_used() {
         let plan = Plan::new(256 * MIB, Share::All, backup_bytes(CHUNK_BYTES)).unwrap();
-        assert_eq!(plan.decode_bytes, DECODE_SCRATCH_BYTES_STOCK);
         assert_eq!(plan.encode_bytes, encode_scratch_bytes(BlockSize::Mib4));
         assert_eq!(plan.index_cache_bytes, 16 << 20);
     }

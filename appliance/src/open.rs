@@ -408,11 +408,12 @@ impl<'g> Context<'g> {
     /// # Errors
     ///
     /// Those of the store and the index.
-    pub(crate) fn refresh_whole(&self, repository: &mut Repo<'_>) -> Result<()> {
-        Ok(repository.refresh(&mut |_| OnDamage::Fail)?)
+    pub(crate) fn refresh_whole(&self, repository: &mut Repo<'_>, memory: &mut [u8]) -> Result<()> {
+        Ok(repository.refresh(memory, &mut |_| OnDamage::Fail)?)
     }
 
     /// Brings an index up to date, and passes over states that cannot be read.
+    /// `memory` is lent to read large ones.
     ///
     /// # Errors
     ///
@@ -461,7 +462,7 @@ fn kdf_failure(kdf: &Kdf, error: KdfError) -> Failure {
                 format!("the key of this store is derived in {needed} of memory ({}), which are not there", kdf.name()),
             )
             .with_advice(
-                "Derive it once on a larger machine, with `tiroir at STORE key -out FILE`, and \
+                "Derive it once on a larger machine, with `tiroir at STORE key -o FILE`, and \
                  open the store here with --key-file FILE; or derive it on a disk, slowly, with \
                  --kdf-arena FILE.",
             )
