@@ -220,8 +220,10 @@ impl<'g> Context<'g> {
                 Ok(key)
             } else {
                 let what = format!("the key in {} is not that of the store", path.display());
-                Err(Failure::new(Status::Authentication, what)
-                    .with_advice("A passphrase file is given with -keyfile, not with --key-file."))
+                Err(Failure::new(Status::Authentication, what).with_advice(
+                    "A passphrase file is given with -keyfile, not with --key-file. If this is its \
+                                  key, CONFIG of the store is damaged.",
+                ))
             };
         }
         if let Some(passphrase) = passphrase::given(self.globals)? {
@@ -408,8 +410,8 @@ impl<'g> Context<'g> {
     /// # Errors
     ///
     /// Those of the store and the index.
-    pub(crate) fn refresh_whole(&self, repository: &mut Repo<'_>) -> Result<()> {
-        Ok(repository.refresh(&mut |_| OnDamage::Fail)?)
+    pub(crate) fn refresh_whole(&self, repository: &mut Repo<'_>, memory: &mut [u8]) -> Result<()> {
+        Ok(repository.refresh(memory, &mut |_| OnDamage::Fail)?)
     }
 
     /// Brings an index up to date, and passes over states that cannot be read.

@@ -187,7 +187,7 @@ impl Writing<'_, '_> {
         let context = self.context;
         let work_bytes = |chunk_bytes| ReadMemory::bytes(chunk_bytes) + SORT_BYTES;
         context.with_source(opened, work_bytes, |from, memory| {
-            context.refresh_whole(from)?;
+            context.refresh_whole(from, memory)?;
             let (arena, reading) = memory.split_at_mut(SORT_BYTES);
             let all = Filters::default();
             let buffers = (reading, arena);

@@ -198,7 +198,7 @@ fn each_piece(
             return Ok(());
         }
         let mut reader = ContentReader::new(repo.host.spool()?);
-        reader.open(repo, object)?;
+        reader.open(repo, object, chunk)?;
         while let Some(length) = reader.next(repo, chunk)? {
             context.check_cancelled()?;
             each(&chunk[..length]);
