@@ -220,8 +220,10 @@ impl<'g> Context<'g> {
                 Ok(key)
             } else {
                 let what = format!("the key in {} is not that of the store", path.display());
-                Err(Failure::new(Status::Authentication, what)
-                    .with_advice("A passphrase file is given with -keyfile, not with --key-file."))
+                Err(Failure::new(Status::Authentication, what).with_advice(
+                    "A passphrase file is given with -keyfile, not with --key-file. If this is its \
+                                  key, CONFIG of the store is damaged.",
+                ))
             };
         }
         if let Some(passphrase) = passphrase::given(self.globals)? {

@@ -73,6 +73,8 @@ pub struct Session<'r, 'm, L: Lend> {
     open: Option<OpenPackfile>,
     written: Written,
     lock: Option<SharedLock>,
+    /// A snapshot bears the name of the state.
+    has_snapshot: bool,
     /// When the last state was written, or the session begun.
     committed_at: Timestamp,
 }
@@ -103,6 +105,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
             open: None,
             written: Written::default(),
             lock: None,
+            has_snapshot: false,
             committed_at,
         })
     }
@@ -143,10 +146,18 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         if !is_single && age >= CHECKPOINT_SECS { self.commit() } else { Ok(()) }
     }
 
-    /// Name of the state that the next commit writes.
-    #[must_use]
-    pub fn state_name(&self) -> Mac {
-        self.state_name
+    /// A name for a new snapshot: that of the state for the first one, as stock
+    /// has it, and a random one for any other.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    pub fn snapshot_name(&mut self) -> Result<Mac, Error<L::Error>> {
+        let mut name = self.state_name;
+        if core::mem::replace(&mut self.has_snapshot, true) {
+            self.repository.host.fill_random(&mut name.0)?;
+        }
+        Ok(name)
     }
 
     /// What was written so far.

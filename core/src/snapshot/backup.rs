@@ -265,7 +265,7 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
     let started = session.repository.host.now();
     let snapshot = match options.copy_of {
         Some(header) => header.identifier,
-        None => session.state_name(),
+        None => session.snapshot_name()?,
     };
     let chunk_bytes = session.repository.facts.chunking.max();
     let parts = Parts::new(memory, chunk_bytes)?;
