@@ -420,12 +420,21 @@ impl<L: Lend> Check<'_, '_, L> {
         if self.options.fast {
             return self.exists(ResourceKind::VFS_ENTRY, mac);
         }
+        // An entry that another snapshot has as well is not read again. That
+        // its path is this key is seen when the trees are compared.
+        if self.repository.index.is_marked(ResourceKind::VFS_ENTRY, mac)? {
+            return Ok(());
+        }
         let len = self.repository.read_blob(ResourceKind::VFS_ENTRY, mac, memory.entry)?;
         let damaged = Error::damaged(Subject::Blob(ResourceKind::VFS_ENTRY, *mac));
         let entry = Entry::parse(&memory.entry[..len]).map_err(&damaged)?;
         let mut path = [0; PATH_BYTES_MAX];
         let len = entry.path(&mut path).map_err(&damaged)?;
-        if path[..len] == *key { Ok(()) } else { Err(damaged(FormatError::Field("path"))) }
+        if path[..len] != *key {
+            return Err(damaged(FormatError::Field("path")));
+        }
+        self.repository.index.mark(ResourceKind::VFS_ENTRY, mac)?;
+        Ok(())
     }
 
     fn xattr_entry(

@@ -401,7 +401,11 @@ impl Store for FsStore {
             // What a network mount says of a file that was replaced over there.
             self.forget(resource, name);
         }
-        read.at("read", self.path_of(resource, name))
+        match read {
+            Ok(read) => Ok(read),
+            // The path is made for the message only: this is called often.
+            error => error.at("read", self.path_of(resource, name)),
+        }
     }
 
     fn list(

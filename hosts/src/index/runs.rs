@@ -23,7 +23,7 @@ use crate::error::{Context as _, HostsError, Result};
 use crate::spool::{FileSpool, create_hidden, create_named};
 
 /// Records from one fence to the next, in a file.
-const FENCE_RECORDS: u64 = 64;
+const FENCE_RECORDS: u64 = 32;
 
 /// Runs of about one length that are merged.
 const FAN_IN: usize = 8;
@@ -70,6 +70,8 @@ pub(super) struct Run<const N: usize> {
     fences: Vec<u64>,
     /// Records from one fence in memory to the next.
     stride: u64,
+    /// All of it, if it is short.
+    whole: Vec<u8>,
 }
 
 /// Where to begin: at the records whose first bytes are these, or behind them.
@@ -149,6 +151,7 @@ impl<const N: usize> Run<N> {
             sum: note.sum,
             fences: Vec::new(),
             stride: FENCE_RECORDS,
+            whole: Vec::new(),
         };
         run.load_fences(directory, fence_count_max)?;
         Ok(run)
@@ -189,16 +192,25 @@ impl<const N: usize> Run<N> {
                 number += 1;
             }
         }
-        if sum.number(self.records.cast_signed()).bits() == self.sum {
-            Ok(())
-        } else {
-            Err(damaged(directory))
+        if sum.number(self.records.cast_signed()).bits() != self.sum {
+            return Err(damaged(directory));
         }
+        if start <= PIECE_BYTES as u64 {
+            self.whole.resize(small(start), 0);
+            self.file
+                .read_exact_at(&mut self.whole, 0)
+                .map_err(|error| unreadable(directory, error))?;
+        }
+        Ok(())
     }
 
     /// Number of the first record from `start` on, with what was read of the
     /// file in `piece`.
     fn first(&self, start: Start<'_>, piece: &mut Piece, directory: &Path) -> Result<u64> {
+        if !self.whole.is_empty() {
+            let records = self.whole.as_chunks::<N>().0;
+            return Ok(records.partition_point(|record| start.is_behind(record)) as u64);
+        }
         let wanted = fence_of(start.key());
         // The fence before the first that is not below may still be followed
         // by such records.
@@ -233,6 +245,9 @@ impl<const N: usize> Run<N> {
     fn record(&self, number: u64, piece: &mut Piece, directory: &Path) -> Result<Option<[u8; N]>> {
         if number >= self.records {
             return Ok(None);
+        }
+        if !self.whole.is_empty() {
+            return Ok(self.whole.as_chunks::<N>().0.get(small(number)).copied());
         }
         let held = (piece.bytes.len() / N) as u64;
         if number < piece.first || number - piece.first >= held {
@@ -345,6 +360,7 @@ impl<const N: usize> Writer<N> {
             sum: self.sum.number(self.records.cast_signed()).bits(),
             fences: Vec::new(),
             stride: FENCE_RECORDS,
+            whole: Vec::new(),
         };
         run.load_fences(&self.directory, fence_count_max)?;
         self.path = None;
