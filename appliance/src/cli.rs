@@ -100,7 +100,7 @@ pub(crate) struct Globals {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Back up a directory, a file, or standard input
+    /// Back up directories and files, or standard input
     Backup(cmd::backup::Args),
     /// Write files of snapshots to standard output
     Cat(cmd::cat::Args),

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 /// Memory of the machine, or of the control group that we run in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Memory {
@@ -64,6 +66,20 @@ fn limits_of(group: &Path, limit: &str, used: &str) -> Option<Memory> {
     let total_bytes: u64 = number(limit)?;
     let used_bytes = number(used).unwrap_or(0);
     Some(Memory { total_bytes, available_bytes: total_bytes.saturating_sub(used_bytes) })
+}
+
+/// Descriptors that are open beside those of what is backed up, about.
+const OTHER_DESCRIPTORS: u64 = 128;
+
+/// Asks for as many descriptors as it takes to hold `places` open, as far as
+/// that is allowed. Where it is not, opening them fails and says so.
+pub(crate) fn allow_descriptors(places: usize) {
+    let wanted = (places as u64).saturating_add(OTHER_DESCRIPTORS);
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 /// Whether the processor has instructions for AES, as far as can be told.

@@ -1,4 +1,4 @@
-//! `backup`: takes a snapshot of a directory, a file, or standard input.
+//! `backup`: takes a snapshot of directories and files, or of standard input.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -12,6 +12,7 @@ use tiroir_core::time::Timestamp;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::ignore::IgnorePatterns;
 use tiroir_hosts::fs::importer::FsImporter;
+use tiroir_hosts::fs::several::SeveralImporter;
 use tiroir_hosts::stdio::StdinImporter;
 
 use super::version::CLIENT;
@@ -25,11 +26,13 @@ use crate::report::{self, Form, Reporter, with_errors};
 use crate::store::Repo;
 use crate::text::duration::Duration;
 use crate::text::json::Line;
+use crate::text::printable::Printable;
 use crate::text::size::Size;
 
-/// Back up a directory, a file, or standard input
+/// Back up directories and files, or standard input
 ///
-/// What has not changed since the newest snapshot of the same place is not read
+/// Several paths come into one snapshot, whose root is the directory that leads
+/// to all of them. What has not changed since the newest snapshot of the same place is not read
 /// again. What cannot be read is told, recorded in the snapshot, and makes the
 /// exit status 3.
 #[derive(Debug, clap::Args)]
@@ -96,8 +99,8 @@ pub(crate) struct Args {
           action = clap::ArgAction::Append)]
     options: Vec<String>,
 
-    /// What to back up: a path, `fs:PATH`, or `stdin:NAME` for standard input
-    /// as a file of that name. The current directory by default
+    /// What to back up: paths, also as `fs:PATH`, or `stdin:NAME` for standard
+    /// input as a file of that name. The current directory by default
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
 }
@@ -143,34 +146,66 @@ impl Place {
 ///
 /// What keeps the snapshot from being made.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
-    let place = match args.paths.as_slice() {
-        [] => Place::parse(OsStr::new("."))?,
-        [path] => Place::parse(path)?,
-        [..] => {
-            return Err(Failure::usage("several places cannot be put in one snapshot yet")
-                .with_advice("Back them up one after the other."));
-        }
-    };
+    let source = Source::of(&args.paths)?;
     if args.force_timestamp.is_some_and(|time| time > now()) {
         return Err(Failure::usage("forced timestamp cannot be in the future"));
     }
     let one_file_system = args.one_file_system()?;
     let opened = context.open()?;
-    match place {
-        Place::Stdin(name) => args.store(context, opened, &mut StdinImporter::new(&name), out),
-        Place::Path(path) => {
-            let ignore = args.patterns(&opened.location)?;
-            let mut importer = open_importer(&path)?
-                .with_one_file_system(one_file_system)?
-                .with_ignore(ignore.build()?);
-            if importer.is_root_ignored() {
-                report::warn(&format!(
-                    "{} itself is left out by a pattern: the snapshot will hold nothing of it",
-                    path.display()
-                ));
-            }
-            args.store(context, opened, &mut importer, out)
+    let paths = match source {
+        Source::Stdin(name) => {
+            return args.store(context, opened, &mut StdinImporter::new(&name), out);
         }
+        Source::Paths(paths) => paths,
+    };
+    let ignore = args.patterns(&opened.location)?.build()?;
+    let set_up = |importer: FsImporter| {
+        let importer = importer.with_one_file_system(one_file_system)?.with_ignore(ignore.clone());
+        if importer.is_root_ignored() {
+            let path = Printable(importer.top()).to_string();
+            report::warn(&format!(
+                "{path} itself is left out by a pattern: the snapshot will hold nothing of it"
+            ));
+        }
+        Ok(importer)
+    };
+    if let [path] = paths.as_slice() {
+        let mut importer = set_up(open_importer(path)?)?;
+        return args.store(context, opened, &mut importer, out);
+    }
+    machine::allow_descriptors(paths.len());
+    let mut importer = SeveralImporter::open(&paths, set_up).map_err(nothing_there)?;
+    args.store(context, opened, &mut importer, out)
+}
+
+/// What goes into one snapshot.
+#[derive(Debug)]
+enum Source {
+    /// Paths of the local file system.
+    Paths(Vec<PathBuf>),
+    /// Standard input, as a file of that name.
+    Stdin(Vec<u8>),
+}
+
+impl Source {
+    /// Understands the arguments: the current directory, if there are none.
+    fn of(arguments: &[OsString]) -> Result<Self> {
+        let here = [OsString::from(".")];
+        let arguments = if arguments.is_empty() { &here[..] } else { arguments };
+        let mut paths = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            match Place::parse(argument)? {
+                Place::Path(path) => paths.push(path),
+                Place::Stdin(name) if arguments.len() == 1 => return Ok(Self::Stdin(name)),
+                Place::Stdin(_) => {
+                    return Err(Failure::usage(
+                        "standard input and other sources cannot be put into one snapshot",
+                    )
+                    .with_advice("Back them up one after the other."));
+                }
+            }
+        }
+        Ok(Self::Paths(paths))
     }
 }
 
@@ -180,11 +215,14 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
 ///
 /// Of the system, as when there is nothing.
 pub(super) fn open_importer(path: &Path) -> Result<FsImporter> {
-    FsImporter::open(path).map_err(|error| {
-        Failure::from(error)
-            .while_doing(format_args!("nothing to back up at {}", path.display()))
-            .with_advice("Nothing was stored.")
-    })
+    FsImporter::open(path).map_err(nothing_there)
+}
+
+/// Why there is nothing to back up.
+fn nothing_there(error: HostsError) -> Failure {
+    Failure::from(error)
+        .while_doing("there is nothing to back up")
+        .with_advice("Nothing was stored.")
 }
 
 impl Args {

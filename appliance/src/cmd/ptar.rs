@@ -12,7 +12,6 @@ use tiroir_core::snapshot::ReadMemory;
 use tiroir_core::snapshot::backup::{Options, Report, backup_bytes, backup_into};
 use tiroir_core::store::Store as _;
 use tiroir_hosts::error::HostsError;
-use tiroir_hosts::fs::importer::FsImporter;
 use tiroir_hosts::ptar::PtarWriter;
 use tiroir_hosts::snapshot::copy_snapshot;
 use tiroir_hosts::stdio::StdinImporter;
@@ -34,8 +33,8 @@ const PACKFILE_BYTES_MAX: u64 = u64::MAX;
 
 /// Write an archive: a store in one file
 ///
-/// The archive holds all snapshots of the stores of -k, and one of PATH, and
-/// exists when it is whole. Stock opens it if it is called *.ptar.
+/// The archive holds all snapshots of the stores of -k, then one of each PATH,
+/// and exists when it is whole. Stock opens it if it is called *.ptar.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -55,8 +54,8 @@ pub(crate) struct Args {
           action = clap::ArgAction::Append)]
     stores: Vec<OsString>,
 
-    /// What to put into it: a path, `fs:PATH`, or `stdin:NAME`. The current
-    /// directory by default, if there is no -k
+    /// What to put into it, each as a snapshot: a path, `fs:PATH`, or
+    /// `stdin:NAME`. The current directory by default, if there is no -k
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
 }
@@ -67,35 +66,34 @@ pub(crate) struct Args {
 ///
 /// What keeps it from being written; then there is none.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
-    let place = match args.paths.as_slice() {
-        [] if !args.stores.is_empty() => None,
-        [] => Some(Place::parse(OsStr::new("."))?),
-        [path] => Some(Place::parse(path)?),
-        [..] => {
-            return Err(Failure::usage("several places cannot be put in one archive yet")
-                .with_advice("Write an archive of each."));
-        }
-    };
+    let mut places =
+        args.paths.iter().map(|path| Place::parse(path)).collect::<Result<Vec<_>>>()?;
+    if places.is_empty() && args.stores.is_empty() {
+        places.push(Place::parse(OsStr::new("."))?);
+    }
+    if places.iter().filter(|place| matches!(place, Place::Stdin(_))).count() > 1 {
+        return Err(Failure::usage("standard input can be read once only"));
+    }
     let is_stream = args.output.as_os_str() == "-";
     let output = if is_stream { args.output.clone() } else { absolute(&args.output)? };
     if !is_stream {
         args.check_output(&output)?;
     }
     // Opened first: nobody is asked for a passphrase if there is nothing.
-    let mut source = match place {
-        None => None,
-        Some(Place::Stdin(name)) => Some(Source::Stdin(StdinImporter::new(&name))),
-        Some(Place::Path(path)) => Some(Source::Path(Box::new(open_importer(&path)?))),
-    };
-    let stores =
-        args.stores.iter().map(|text| Location::parse(text)).collect::<Result<Vec<_>>>()?;
-    args.write(context, output, source.as_mut(), &stores, out)
-}
-
-/// What is backed up into the archive.
-enum Source {
-    Path(Box<FsImporter>),
-    Stdin(StdinImporter),
+    for place in &places {
+        if let Place::Path(path) = place {
+            open_importer(path)?;
+        }
+    }
+    let mut stores = Vec::with_capacity(args.stores.len());
+    for text in &args.stores {
+        let location = Location::parse(text)?;
+        // As in stock, a store that is named twice goes in once.
+        if !stores.contains(&location) {
+            stores.push(location);
+        }
+    }
+    args.write(context, output, &places, &stores, out)
 }
 
 impl Args {
@@ -119,7 +117,7 @@ impl Args {
         &self,
         context: &Context<'_>,
         output: PathBuf,
-        source: Option<&mut Source>,
+        places: &[Place],
         stores: &[Location],
         out: &mut dyn Write,
     ) -> Result<Status> {
@@ -144,10 +142,15 @@ impl Args {
             for opened in opened_stores {
                 writing.copy(&mut session, opened)?;
             }
-            match source {
-                None => {}
-                Some(Source::Path(importer)) => writing.back_up(&mut session, &mut **importer)?,
-                Some(Source::Stdin(importer)) => writing.back_up(&mut session, importer)?,
+            for place in places {
+                match place {
+                    Place::Path(path) => {
+                        writing.back_up(&mut session, &mut open_importer(path)?)?;
+                    }
+                    Place::Stdin(name) => {
+                        writing.back_up(&mut session, &mut StdinImporter::new(name))?;
+                    }
+                }
             }
             session.commit()?;
             Ok(writing.status)
