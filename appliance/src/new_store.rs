@@ -171,7 +171,15 @@ impl NewStore {
         if !context.globals.quiet && !context.globals.silent {
             report::say(&format!("tiroir: {}", choices.explain(&kdf, total_bytes)));
         }
-        let key = context.derive(&kdf, &passphrase, &salt)?;
+        let key = context.derive(&kdf, &passphrase, &salt).map_err(|failure| {
+            if choices.kdf_memory.is_none() {
+                return failure;
+            }
+            failure.with_advice(
+                "Choose less with -kdf-memory, which this machine needs each time; or derive the \
+                 key on a disk, slowly, with --kdf-arena FILE.",
+            )
+        })?;
         let canary = canary(&mut host, &key, suite)?;
         config.encryption = Some(Encryption { suite, kdf, salt: &salt, canary: &canary });
         Ok(Self { config: emit(&config, Some(&key))?, key: Some(key) })

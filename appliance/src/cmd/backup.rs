@@ -19,7 +19,7 @@ use super::version::CLIENT;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::{now, parse_time};
-use crate::location::{Location, absolute, split_scheme};
+use crate::location::{Location, absolute, refuse_empty, split_scheme};
 use crate::machine;
 use crate::open::Context;
 use crate::report::{self, Form, Reporter, with_errors};
@@ -105,6 +105,10 @@ pub(crate) struct Args {
     paths: Vec<OsString>,
 }
 
+/// What an interruption leaves.
+const INTERRUPTED: &str = "No snapshot was made. What was stored by now stays, and the next \
+                           backup does not store it again.";
+
 /// What is backed up.
 #[derive(Debug)]
 pub(super) enum Place {
@@ -121,6 +125,7 @@ impl Place {
     ///
     /// For an importer that is not here.
     pub(super) fn parse(text: &OsStr) -> Result<Self> {
+        refuse_empty(text, "source")?;
         if text.as_bytes().starts_with(b"@") {
             let what = format!("could not resolve importer: {}", text.display());
             return Err(Failure::new(Status::Failed, what)
@@ -293,9 +298,10 @@ impl Args {
         let work_bytes = |chunk_bytes| backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes));
         context.with_repository(opened, work_bytes, |repo, memory| {
             let mut reporter = Reporter::new(context.globals, "backup");
-            let report = backup(repo, importer, &options, memory, &mut |event| {
+            let made = backup(repo, importer, &options, memory, &mut |event| {
                 tell(event, &mut reporter);
-            })?;
+            });
+            let report = made.map_err(|error| Failure::from(error).if_interrupted(INTERRUPTED))?;
             let form = reporter.finish();
             if report.lock_left_behind {
                 report::warn(

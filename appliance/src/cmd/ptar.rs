@@ -21,10 +21,10 @@ use crate::budget::Share;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::Filters;
-use crate::location::{Location, absolute};
+use crate::location::{Location, absolute, refuse_empty};
 use crate::new_store::{Choices, NewStore};
 use crate::open::{Context, Opened};
-use crate::report::Reporter;
+use crate::report::{self, Reporter};
 use crate::snapshots::{self, SORT_BYTES};
 use crate::store::{AnyStore, Appliance};
 
@@ -74,7 +74,11 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     if places.iter().filter(|place| matches!(place, Place::Stdin(_))).count() > 1 {
         return Err(Failure::usage("standard input can be read once only"));
     }
+    refuse_empty(args.output.as_os_str(), "archive")?;
     let is_stream = args.output.as_os_str() == "-";
+    if is_stream {
+        report::output_is_data();
+    }
     let output = if is_stream { args.output.clone() } else { absolute(&args.output)? };
     if !is_stream {
         args.check_output(&output)?;
@@ -99,7 +103,15 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
 impl Args {
     /// Sees that the archive can be there.
     fn check_output(&self, output: &std::path::Path) -> Result<()> {
-        if output.symlink_metadata().is_ok() && !self.overwrite {
+        let there = output.symlink_metadata().ok();
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            let what = format!("{} is there, and is no file", output.display());
+            return Err(Failure::new(Status::Failed, what).with_advice(
+                "An archive takes the place of a file only: neither of a directory or device, nor \
+                 of a symbolic link.",
+            ));
+        }
+        if there.is_some() && !self.overwrite {
             let what = format!("ptar archive {} already exists", output.display());
             return Err(Failure::new(Status::Failed, what)
                 .with_advice("Use -overwrite to replace it when the new one is whole."));
@@ -134,7 +146,7 @@ impl Args {
         let NewStore { config, key } = new;
         let opened = Opened { location: Location::Archive(output), store, config, key };
         let share = if stores.is_empty() { Share::All } else { Share::Half };
-        context.with_new_repository(opened, share, backup_bytes, |repo, memory| {
+        let written = context.with_new_repository(opened, share, backup_bytes, |repo, memory| {
             let mut name = Mac::ZERO;
             repo.host.fill_random(&mut name.0)?;
             let mut session = Session::new(repo, name)?;
@@ -154,7 +166,8 @@ impl Args {
             }
             session.commit()?;
             Ok(writing.status)
-        })
+        });
+        written.map_err(|failure| failure.if_interrupted("No archive was written."))
     }
 }
 
