@@ -144,3 +144,32 @@ fn archive_of_several() {
     invocation.arg("-k").arg(&one).arg("-k").arg(&two).run().status(0);
     assert_eq!(listed(&behind), listed(&ours));
 }
+
+/// What is no file does not hold a backup up, and what says that it is empty
+/// and is not is read.
+#[test]
+fn pipes_sockets_and_files_of_the_kernel() {
+    let sandbox = Sandbox::new();
+    let (source, store) = (sandbox.path("src"), sandbox.path("store"));
+    fs::create_dir(&source).expect("source");
+    let (pipe, socket) = (source.join("pipe"), source.join("socket"));
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).expect("pipe");
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("socket"));
+    sandbox.at(&store).args(["create", "-plaintext"]).run().status(0);
+    sandbox.at(&store).arg("backup").arg(&source).run().status(0);
+    sandbox.at(&store).arg("backup").arg(&pipe).run().status(0);
+
+    // A socket cannot be brought back, and that is told.
+    let ids = identifiers(sandbox.at(&store).args(["ls", "-uuid"]).run().status(0).text());
+    let out = sandbox.path("out");
+    let mut restore = sandbox.at(&store);
+    let outcome = restore.args(["restore", "-to"]).arg(&out).arg(&ids[1]).run().status(3);
+    assert!(outcome.said("/socket"), "{}", outcome.report());
+    assert!(out.join("pipe").exists() && !out.join("socket").exists());
+
+    sandbox.at(&store).args(["backup", "/proc/version"]).run().status(0);
+    let ids = identifiers(sandbox.at(&store).args(["ls", "-uuid"]).run().status(0).text());
+    let outcome = sandbox.at(&store).args(["cat", &format!("{}:version", ids[0])]).run().status(0);
+    assert_eq!(outcome.stdout, fs::read("/proc/version").expect("file"));
+}

@@ -28,6 +28,7 @@ use crate::text::duration::Duration;
 use crate::text::json::Line;
 use crate::text::printable::Printable;
 use crate::text::size::Size;
+use crate::text::time::Rfc3339;
 
 /// Back up directories and files, or standard input
 ///
@@ -303,6 +304,9 @@ impl Args {
             });
             let report = made.map_err(|error| Failure::from(error).if_interrupted(INTERRUPTED))?;
             let form = reporter.finish();
+            if let Some(warning) = clock_warning(report.previous_at, now()) {
+                report::warn(&warning);
+            }
             if report.lock_left_behind {
                 report::warn(
                     "the lock of the store could not be given back: it is void in 10 minutes",
@@ -348,6 +352,16 @@ impl Args {
         let tags = list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         tags.filter(|tag| !tag.is_empty()).map(<[u8]>::to_vec).collect()
     }
+}
+
+/// What to say where the snapshot before this one lies in the future: it stays
+/// the newest, and this one would be missed.
+fn clock_warning(previous: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let previous = Rfc3339(previous.filter(|previous| *previous > now)?);
+    Some(format!(
+        "another snapshot of this place was taken in the future, {previous}, or the clock of this \
+         machine is wrong: `restore` without a snapshot takes that one for the newest"
+    ))
 }
 
 /// A pattern that matches one path and nothing else; nothing for a path that
@@ -464,6 +478,15 @@ impl Provenance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_that_were_set_back() {
+        let at = |secs| Timestamp { secs, nanos: 0 };
+        assert_eq!(clock_warning(None, at(5)), None);
+        assert_eq!(clock_warning(Some(at(5)), at(5)), None);
+        let warning = clock_warning(Some(at(1_893_456_000)), at(5)).unwrap();
+        assert!(warning.contains("2030-01-01T00:00:00Z"), "{warning}");
+    }
 
     #[test]
     fn places() {
