@@ -210,7 +210,7 @@ fn elsewhere(what: &str) -> &'static str {
     // As they are called by the spool and the index.
     if what.contains("spool") || what.contains("tiroir-index-") {
         " Another place for temporary files is given with --spool DIR."
-    } else if what.contains("index.sqlite") {
+    } else if what.contains("/index.sqlite") || what.contains("/run-") {
         " Another place for indexes is given with --cache-dir DIR."
     } else {
         ""

@@ -82,25 +82,27 @@ pub trait StateSink {
 /// A blob is *usable* if a location says where it is, its packfile is declared
 /// and not deleted, and its packfile is not coloured.
 pub trait Index: StateSink {
-    /// A usable location of a blob.
+    /// A usable location of a blob that a state says of.
     ///
     /// # Errors
     ///
     /// The host's.
     fn find(&mut self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>, Self::Error>;
 
-    /// Remembers a blob that is being written. It is found at once; it is
-    /// forgotten with the index unless its state is committed.
+    /// Whether a blob has a usable location, or was added.
     ///
     /// # Errors
     ///
     /// The host's.
-    fn add(
-        &mut self,
-        kind: ResourceKind,
-        mac: &Mac,
-        location: &Location,
-    ) -> Result<(), Self::Error>;
+    fn contains(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, Self::Error>;
+
+    /// Remembers a blob that is being written, until the index is dropped. It
+    /// is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<(), Self::Error>;
 
     /// The usable, uncoloured snapshot whose identifier is the lowest above
     /// `after`.

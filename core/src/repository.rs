@@ -186,13 +186,14 @@ impl<'m, L: Lend> Repository<'m, L> {
         self.mac_key.mac(bytes)
     }
 
-    /// Whether the store says where that blob is.
+    /// Whether the store has that blob, or will once what is being written is
+    /// part of it.
     ///
     /// # Errors
     ///
     /// The index's.
     pub fn has(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, Error<L::Error>> {
-        Ok(self.index.find(kind, mac)?.is_some())
+        Ok(self.index.contains(kind, mac)?)
     }
 
     /// Reads a blob into the start of `into` and returns its length. What was

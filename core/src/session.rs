@@ -189,7 +189,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         mac: &Mac,
         bytes: &[u8],
     ) -> Result<bool, Error<L::Error>> {
-        if self.repository.index.find(kind, mac)?.is_some() {
+        if self.repository.index.contains(kind, mac)? {
             return Ok(false);
         }
         self.append(kind, mac, &mut |write| write(bytes))?;
@@ -268,7 +268,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         let mut entry = [0; ENTRY_BYTES_MAX];
         self.entries.append(StateEntry::Location(kind, *mac, location).emit(&mut entry))?;
         if kind != ResourceKind::RANDOM {
-            self.repository.index.add(kind, mac, &location)?;
+            self.repository.index.add(kind, mac)?;
         }
         Ok(())
     }

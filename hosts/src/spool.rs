@@ -79,7 +79,7 @@ impl FileSpool {
     fn write_out(&mut self, bytes: &[u8]) -> Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            empty => empty.insert(create(&self.directory)?),
+            empty => empty.insert(create_hidden(&self.directory)?),
         };
         file.write_all_at(bytes, self.file_bytes).at("write a spool in", &self.directory)?;
         self.file_bytes += bytes.len() as u64;
@@ -252,7 +252,7 @@ fn past_the_end(directory: &Path) -> HostsError {
 }
 
 /// A file for us alone that no name leads to.
-fn create(directory: &Path) -> Result<File> {
+pub(crate) fn create_hidden(directory: &Path) -> Result<File> {
     let rights = Mode::RUSR | Mode::WUSR;
     let unnamed = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(directory, unnamed, rights) {
@@ -328,7 +328,8 @@ mod tests {
 
     #[test]
     fn small_spools_need_no_directory() {
-        let mut spool = FileSpool::new("/nonexistent");
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = FileSpool::new(directory.path().join("absent"));
         spool.append(&[7; WRITE_BYTES - 1]).unwrap();
         let mut last = [0; 3];
         spool.read_at(spool.len() - 3, &mut last).unwrap();

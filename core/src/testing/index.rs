@@ -16,7 +16,7 @@ pub struct MemIndex {
     /// What was there before the refresh that is going on.
     before: Option<Box<Content>>,
     /// Blobs that are being written.
-    added: BTreeMap<(ResourceKind, Mac), Location>,
+    added: BTreeSet<(ResourceKind, Mac)>,
     /// States that the last refresh listed.
     listed: BTreeSet<Mac>,
     /// Of those, what could not be read.
@@ -132,16 +132,15 @@ impl Index for MemIndex {
         let content = &self.content;
         let range = (kind, *mac, Mac::ZERO)..=(kind, *mac, Mac([0xff; 32]));
         let mut known = content.locations.range(range).map(|(_, location)| location);
-        let added = || {
-            let location = self.added.get(&(kind, *mac));
-            // Its packfile is declared when its state is written.
-            location.filter(|location| content.is_kept(&location.packfile))
-        };
-        Ok(known.find(|at| content.is_usable(&at.packfile)).or_else(added).copied())
+        Ok(known.find(|at| content.is_usable(&at.packfile)).copied())
     }
 
-    fn add(&mut self, kind: ResourceKind, mac: &Mac, location: &Location) -> Result<(), TestError> {
-        self.added.insert((kind, *mac), *location);
+    fn contains(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, TestError> {
+        Ok(self.added.contains(&(kind, *mac)) || self.find(kind, mac)?.is_some())
+    }
+
+    fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<(), TestError> {
+        self.added.insert((kind, *mac));
         Ok(())
     }
 
@@ -286,8 +285,9 @@ mod tests {
         index.delete_packfile(&mac(9)).unwrap();
         index.packfile(&mac(9), &mac(0), NOW).unwrap();
         assert_eq!(find(&mut index), None);
-        index.add(kind, &mac(1), &at(8)).unwrap();
-        assert_eq!(find(&mut index), Some(at(8)));
+        index.add(kind, &mac(1)).unwrap();
+        assert_eq!(find(&mut index), None);
+        assert!(index.contains(kind, &mac(1)).unwrap());
     }
 
     #[test]

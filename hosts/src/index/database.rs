@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::durable::parent_of;
@@ -73,6 +74,9 @@ fn connect(path: &Path, cache_bytes: usize, wait: Duration) -> rusqlite::Result<
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(wait)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_COUNT);
+    // Without this, every new value bound to a statement may have SQLite plan
+    // it anew, which takes longer than the look-up.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Sorting takes temporary files, and SQLite's own idea of where those go is
     // a RAM disk on many a router. The setting is one for the whole process.
     if let Some(directory) = parent_of(path).to_str() {

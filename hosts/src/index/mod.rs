@@ -4,17 +4,20 @@
 //! deleted at any time. But it is never wrong after a power cut, because a
 //! wrong index makes backups that cannot be restored:
 //!
-//! - A refresh is one transaction, in WAL mode with `synchronous=NORMAL`: after
-//!   a power cut the database is as it was after some earlier refresh. Readers
-//!   are never blocked, so that `ls` may refresh while a backup runs.
-//! - The first fill alone, when there is nothing yet to be read, is made with a
-//!   rollback journal: it writes every page once instead of twice, which is
-//!   felt with a million blobs on flash memory.
-//! - Every row carries a check sum. SQLite notices most damage to its pages;
-//!   this notices damage inside of rows. In both cases the file is removed, the
-//!   error says [so](crate::error::HostsError::is_damaged_database), and the
-//!   next open starts anew. What damage can do is to lose rows: a backup then
-//!   stores a blob again, and a reader that misses a blob should
+//! - Locations of blobs, which are nearly all of it, lie sorted in files beside
+//!   the database ([`Runs`](runs::Runs)), written once and never changed; the
+//!   database has packfiles, states, and the list of these files.
+//! - A refresh is one transaction, in WAL mode: after a power cut the database
+//!   is as it was after some earlier refresh. Files that it lists are synced
+//!   before it is committed, and those that it lists no more are removed
+//!   afterwards. Readers are never blocked, so that `ls` may refresh while a
+//!   backup runs.
+//! - Every row and record carries a check sum. SQLite notices most damage to its
+//!   pages; this notices damage inside of rows. In both cases the files are
+//!   removed, the error says
+//!   [so](crate::error::HostsError::is_damaged_database), and the next open
+//!   starts anew. What damage can do is to lose records: a backup then stores a
+//!   blob again, and a reader that misses a blob should
 //!   [`discard`](SqliteIndex::discard) the index before it believes that.
 //! - A process that cannot have the file, because another one keeps it locked
 //!   or nobody may write there, uses a temporary database and reads all states.
@@ -24,7 +27,9 @@
 
 mod database;
 mod filter;
+mod location;
 mod query;
+mod runs;
 mod schema;
 mod scratch;
 #[cfg(test)]
@@ -38,7 +43,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, params};
-use tiroir_core::host::HostErrorKind;
+use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::index::{Index, Location, StateSink};
 use tiroir_core::mac::Mac;
 use tiroir_core::resource::{ResourceKind, Version};
@@ -46,7 +51,9 @@ use tiroir_core::time::Timestamp;
 
 pub(crate) use self::database::Database;
 use self::filter::Filter;
+use self::location::{ByName, ByPackfile, Flag, LOCATION_BYTES, Located, PACKED_BYTES, prefix};
 pub use self::query::{PackedBlob, Packfile, Totals};
+use self::runs::{NAME_PREFIX, Note, Place, Record as _, Runs, Start};
 use self::schema::{Found, PackfileRow, flags};
 use self::scratch::{Known, Scratch};
 use crate::error::{Context as _, HostsError, Result};
@@ -56,6 +63,15 @@ const FILE_NAME: &str = "index.sqlite";
 
 /// Packfiles whose numbers are kept in memory.
 const PACKFILE_SLOTS: usize = 256;
+
+/// Packfiles whose rows are kept in memory.
+const ROW_SLOTS: usize = 512;
+
+/// Locations of one blob that are looked at: copies of it in as many packfiles.
+const COPIES_MAX: usize = 64;
+
+/// How often files are looked for that another process replaces meanwhile.
+const OPEN_TRIES: u32 = 5;
 
 /// How an index uses memory, disk and time.
 #[derive(Clone, Debug)]
@@ -79,8 +95,9 @@ impl IndexOptions {
         }
     }
 
-    /// With page caches of `bytes` in all: three quarters for the index, one
-    /// for what a running backup adds.
+    /// With `bytes` for what is read again and again and for what is sorted: a
+    /// quarter each for pages of the database, for fences, and for what is
+    /// added while a backup runs or a refresh sorts.
     #[must_use]
     pub fn with_page_cache(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
@@ -102,8 +119,13 @@ impl IndexOptions {
         self
     }
 
-    fn main_cache_bytes(&self) -> usize {
-        self.cache_bytes / 4 * 3
+    fn quarter(&self) -> usize {
+        self.cache_bytes / 4
+    }
+
+    /// No locations yet, to be kept in `place`.
+    fn locations(&self, place: Place) -> Runs<ByName, LOCATION_BYTES> {
+        Runs::new(place, self.quarter(), self.quarter())
     }
 }
 
@@ -121,6 +143,9 @@ struct Slot {
 /// for SQLite itself, and 12 KiB.
 pub struct SqliteIndex {
     main: Database,
+    locations: Runs<ByName, LOCATION_BYTES>,
+    /// Locations pushed in this refresh.
+    pushed: u32,
     scratch: Option<Scratch>,
     options: IndexOptions,
     filter: Option<Filter>,
@@ -134,9 +159,13 @@ pub struct SqliteIndex {
     noted: bool,
     /// Refreshes of the database that we know of.
     generation: i64,
-    /// `ordered` is attached.
-    ordered: bool,
+    /// All locations by packfile, if somebody asked for that.
+    ordered: Option<Runs<ByPackfile, PACKED_BYTES>>,
     slots: Vec<Option<Slot>>,
+    /// Rows of packfiles by their numbers.
+    rows: Vec<Option<PackfileRow>>,
+    /// Locations of the blob that is looked for.
+    found: Vec<[u8; LOCATION_BYTES]>,
 }
 
 impl SqliteIndex {
@@ -204,8 +233,15 @@ impl SqliteIndex {
     }
 
     fn over(main: Database, options: IndexOptions, temporary: bool) -> Self {
+        let place = if temporary {
+            Place::Hidden(options.spool_directory.clone())
+        } else {
+            Place::Named(crate::durable::parent_of(main.path()).to_path_buf())
+        };
         Self {
             main,
+            locations: options.locations(place),
+            pushed: 0,
             scratch: None,
             options,
             filter: None,
@@ -215,8 +251,10 @@ impl SqliteIndex {
             deleted: false,
             noted: false,
             generation: 0,
-            ordered: false,
+            ordered: None,
             slots: vec![None; PACKFILE_SLOTS],
+            rows: vec![None; ROW_SLOTS],
+            found: Vec::new(),
         }
     }
 
@@ -226,9 +264,13 @@ impl SqliteIndex {
         self.temporary
     }
 
-    /// Adds to an error what was being done, and removes a damaged file.
+    /// Adds to an error what was being done, and removes damaged files.
     fn check<T>(&self, operation: &'static str, result: rusqlite::Result<T>) -> Result<T> {
-        let result = self.main.check(operation, result);
+        self.noticed(self.main.check(operation, result))
+    }
+
+    /// Removes the files if they are damaged.
+    fn noticed<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result
             && error.is_damaged_database()
             && !self.temporary
@@ -240,26 +282,75 @@ impl SqliteIndex {
 
     /// Reads what is kept in memory.
     fn load(&mut self) -> Result<()> {
+        let opened = self.open_runs();
+        self.noticed(opened)?;
         let loaded = self.load_filter();
-        self.check("read", loaded)
+        self.noticed(loaded)
+    }
+
+    /// Opens the runs that the database lists.
+    fn open_runs(&mut self) -> Result<()> {
+        if self.temporary {
+            return Ok(());
+        }
+        for _ in 0..OPEN_TRIES {
+            let notes = self.main.check("read", self.read_notes())?;
+            self.generation = notes.0;
+            match self.locations.open(&notes.1) {
+                // Another process has merged it with others: the list is a new
+                // one by now.
+                Err(error) if error.kind() == HostErrorKind::NotFound => {}
+                opened => return opened,
+            }
+        }
+        // It is lost.
+        self.main.check("read", Err(schema::damage()))
+    }
+
+    /// The generation and its list of runs.
+    fn read_notes(&self) -> rusqlite::Result<(i64, Vec<Note>)> {
+        // One statement, so that both are of one moment.
+        let sql = "SELECT generation, name, records, sum
+                   FROM meta LEFT JOIN runs ON true ORDER BY runs.id";
+        let mut statement = self.main.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let (mut generation, mut notes) = (0, Vec::new());
+        while let Some(row) = rows.next()? {
+            generation = row.get(0)?;
+            let Some(name) = row.get::<_, Option<String>>(1)? else { continue };
+            let is_ours = name.starts_with(NAME_PREFIX) && !name.contains('/');
+            let (records, sum): (i64, i64) = (row.get(2)?, row.get(3)?);
+            match (u64::try_from(records), u32::try_from(sum)) {
+                (Ok(records), Ok(sum)) if is_ours && records < 1 << 40 => {
+                    notes.push(Note { name, records, sum });
+                }
+                _ => return Err(schema::damage()),
+            }
+        }
+        Ok((generation, notes))
+    }
+
+    /// Replaces the list of runs.
+    fn write_notes(&self) -> rusqlite::Result<()> {
+        self.main.connection.execute("DELETE FROM runs", [])?;
+        let sql = "INSERT INTO runs VALUES (?, ?, ?, ?)";
+        let mut statement = self.main.connection.prepare_cached(sql)?;
+        for (number, note) in (1..).zip(self.locations.notes()) {
+            let records = note.records.cast_signed();
+            statement.execute(params![number, note.name, records, note.sum])?;
+        }
+        Ok(())
     }
 
     // The filter.
 
-    fn load_filter(&mut self) -> rusqlite::Result<()> {
-        self.generation = self.read_generation()?;
-        let states = "SELECT EXISTS (SELECT 1 FROM states)";
-        let states: bool = self.main.connection.query_row(states, [], |row| row.get(0))?;
-        if !states {
-            self.filter = Filter::new(self.options.filter_bytes, 0);
-            return Ok(());
-        }
-        let pages = "PRAGMA page_count";
-        let pages: u32 = self.main.connection.query_row(pages, [], |row| row.get(0))?;
-        // A page holds some fifty locations, as trees fill their pages.
-        self.filter = Filter::new(self.options.filter_bytes, u64::from(pages) * 50);
-        if self.filter.is_some() && !self.merge_filter()? {
-            self.build_filter()?;
+    fn load_filter(&mut self) -> Result<()> {
+        self.filter = Filter::new(self.options.filter_bytes, self.locations.len());
+        if self.filter.is_some() && self.locations.len() > 0 {
+            let merged = self.merge_filter();
+            if !self.main.check("read", merged)? {
+                self.build_filter()?;
+            }
         }
         Ok(())
     }
@@ -293,21 +384,19 @@ impl SqliteIndex {
     }
 
     /// Makes the filter from all locations.
-    fn build_filter(&mut self) -> rusqlite::Result<()> {
+    fn build_filter(&mut self) -> Result<()> {
         let Some(mut filter) = Filter::new(self.options.filter_bytes, 0) else { return Ok(()) };
         self.filter = None;
-        let mut statement = self.main.connection.prepare("SELECT kind, mac FROM locations")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            filter.insert(ResourceKind(row.get(0)?), &schema::mac(row, 1)?);
-            if filter.is_full() {
-                return Ok(());
+        self.locations.for_each(&mut |record| {
+            if let Some(located) = Located::parse(record) {
+                filter.insert(located.kind, &located.mac);
             }
+            Ok(())
+        })?;
+        if !filter.is_full() {
+            filter.touch();
+            self.filter = Some(filter);
         }
-        drop(rows);
-        drop(statement);
-        filter.touch();
-        self.filter = Some(filter);
         Ok(())
     }
 
@@ -363,7 +452,25 @@ impl SqliteIndex {
         self.main.connection.prepare_cached(sql)?.execute(values)?;
         self.changed = true;
         self.slots[usize::from(row.mac.0[0])] = None;
+        if let Some(slot) = self.rows.get_mut(row_slot(row.id)) {
+            *slot = None;
+        }
         Ok(())
+    }
+
+    /// The row of that number, from memory if it was asked for lately.
+    fn row_numbered(&mut self, number: u32) -> rusqlite::Result<Option<PackfileRow>> {
+        let id = i64::from(number);
+        let place = row_slot(id);
+        if let Some(row) = self.rows[place].filter(|row| row.id == id) {
+            return Ok(Some(row));
+        }
+        let sql = "SELECT id, mac, flags, state, declared_ns, coloured_ns, checked
+                   FROM packfiles WHERE id = ?";
+        let mut statement = self.main.connection.prepare_cached(sql)?;
+        let row = statement.query_row([id], |row| PackfileRow::parse(row, 0)).optional()?;
+        self.rows[place] = row;
+        Ok(row)
     }
 
     /// The row of a packfile, which is made if there is none.
@@ -393,98 +500,162 @@ impl SqliteIndex {
     }
 
     /// Removes the locations in packfiles that are gone, once these are a
-    /// twentieth of all: it takes a walk over the whole table.
-    fn purge(&mut self) -> rusqlite::Result<()> {
+    /// twentieth of all: everything is written anew.
+    fn purge(&mut self) -> Result<()> {
         let gone = "flags & 10 = 2";
-        let sql = format!("SELECT count(*), count(CASE WHEN {gone} THEN 1 END) FROM packfiles");
-        let counts = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-        let (all, unpurged) = self.main.connection.query_row(&sql, [], counts)?;
+        let sql = format!(
+            "SELECT count(*), count(CASE WHEN {gone} THEN 1 END), coalesce(max(id), 0)
+             FROM packfiles"
+        );
+        let counts =
+            |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?));
+        let counted = self.main.connection.query_row(&sql, [], counts);
+        let (all, unpurged, highest): (i64, i64, i64) = self.check("count in", counted)?;
         if unpurged * 20 < all {
             return Ok(());
         }
-        self.main.connection.execute(
-            &format!(
-                "DELETE FROM locations WHERE packfile IN (SELECT id FROM packfiles WHERE {gone})"
-            ),
-            [],
-        )?;
+        // A bit for each packfile: 20 KiB for ten terabytes.
+        let mut is_gone = vec![0u8; usize::try_from(highest / 8 + 1).unwrap_or(0)];
+        let mut list = || {
+            let sql = format!("SELECT id FROM packfiles WHERE {gone}");
+            let mut statement = self.main.connection.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let id: i64 = row.get(0)?;
+                let byte = usize::try_from(id / 8).ok().and_then(|byte| is_gone.get_mut(byte));
+                *byte.ok_or_else(schema::damage)? |= 1 << (id & 7);
+            }
+            Ok(())
+        };
+        let listed = list();
+        self.check("look up packfiles in", listed)?;
+        self.locations.purge(&mut |record| {
+            let packfile = Located::parse(record).map_or(0, |located| located.packfile);
+            let byte = usize::try_from(packfile / 8).ok().and_then(|byte| is_gone.get(byte));
+            byte.is_none_or(|byte| byte & 1 << (packfile & 7) == 0)
+        })?;
         let columns = PackfileRow::COLUMNS;
         let next = format!("SELECT {columns} FROM packfiles WHERE {gone} AND id > ? LIMIT 1");
         let mut after = 0;
-        loop {
-            let row = self.main.connection.prepare_cached(&next)?;
-            let mut row =
-                { row }.query_row([after], |row| PackfileRow::parse(row, 0)).optional()?;
-            let Some(row) = &mut row else { return Ok(()) };
-            after = row.id;
-            row.flags |= flags::PURGED;
-            self.write_row(row)?;
-        }
+        let mut mark = || {
+            loop {
+                let row = self.main.connection.prepare_cached(&next)?;
+                let mut row =
+                    { row }.query_row([after], |row| PackfileRow::parse(row, 0)).optional()?;
+                let Some(row) = &mut row else { return Ok(()) };
+                after = row.id;
+                row.flags |= flags::PURGED;
+                self.write_row(row)?;
+            }
+        };
+        let marked = mark();
+        self.check("mark packfiles in", marked)
     }
 
     // Refreshing.
 
     /// Opens the transaction of a refresh.
     fn begin(&mut self) -> rusqlite::Result<()> {
-        let connection = &self.main.connection;
-        let empty = "SELECT NOT EXISTS (SELECT 1 FROM states)";
-        let empty: bool = connection.query_row(empty, [], |row| row.get(0))?;
-        if empty && !self.temporary {
-            // Fails if somebody else has the file open, and that is fine.
-            let _ =
-                connection.execute_batch("PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=FULL");
-        }
-        connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.main.connection.execute_batch("BEGIN IMMEDIATE")?;
         self.in_refresh = true;
-        let generation = self.read_generation()?;
-        if generation != self.generation {
-            // Another process added what our filter lacks.
-            self.generation = generation;
-            self.slots.fill(None);
-            if !self.merge_filter()? {
+        Ok(())
+    }
+
+    /// Takes over what other processes have added meanwhile. Nobody else can
+    /// change anything now.
+    fn catch_up(&mut self) -> Result<()> {
+        if self.temporary {
+            return Ok(());
+        }
+        let generation = self.read_generation();
+        if self.check("read", generation)? != self.generation {
+            self.forget_rows();
+            let opened = self.open_runs();
+            self.noticed(opened)?;
+            let merged = self.merge_filter();
+            if !self.check("read", merged)? {
+                // It would lack what was added.
                 self.filter = None;
             }
         }
+        self.remove_strays();
         Ok(())
+    }
+
+    /// Removes runs that no list mentions: those of a refresh that was cut.
+    fn remove_strays(&self) {
+        let directory = crate::durable::parent_of(self.main.path());
+        let Ok(entries) = fs::read_dir(directory) else { return };
+        for entry in entries.flatten() {
+            let is_stray = entry.file_name().to_str().is_some_and(|name| {
+                name.starts_with(NAME_PREFIX) && self.locations.notes().all(|n| n.name != name)
+            });
+            if is_stray {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn forget_rows(&mut self) {
+        self.slots.fill(None);
+        self.rows.fill(None);
     }
 
     /// Forgets a refresh that did not come to its end.
     fn roll_back(&mut self) -> Result<()> {
         self.in_refresh = false;
         self.changed = false;
-        self.slots.fill(None);
+        self.forget_rows();
         if self.temporary {
             // It has no journal.
             self.main = temporary_main(&self.options)?;
+            self.locations =
+                self.options.locations(Place::Hidden(self.options.spool_directory.clone()));
             return Ok(());
         }
         let rolled_back = self.main.connection.execute_batch("ROLLBACK");
         // SQLite rolls back by itself when a disk is full, and then says that
         // there is nothing to roll back.
         let _ = rolled_back;
-        Ok(())
+        self.locations.remove_created();
+        self.open_runs()
     }
 
     /// Goes on with an empty temporary database. The filter stays right: it may
     /// hold more than there is.
     fn become_temporary(&mut self) -> Result<()> {
         self.main = temporary_main(&self.options)?;
+        self.locations =
+            self.options.locations(Place::Hidden(self.options.spool_directory.clone()));
         self.temporary = true;
-        self.ordered = false;
+        self.ordered = None;
         self.generation = 0;
-        self.slots.fill(None);
+        self.forget_rows();
         Ok(())
     }
 
-    fn finish_refresh(&mut self) -> rusqlite::Result<()> {
+    fn finish_refresh(&mut self) -> Result<()> {
         if self.deleted {
             self.purge()?;
         }
+        self.locations.finish()?;
+        if self.changed && !self.temporary {
+            let directory = crate::durable::parent_of(self.main.path());
+            crate::durable::sync_directory(directory).at("sync", directory)?;
+        }
+        let finished = self.commit_refresh();
+        self.check("finish refreshing", finished)?;
+        self.locations.settle_files();
+        Ok(())
+    }
+
+    fn commit_refresh(&mut self) -> rusqlite::Result<()> {
         if self.changed {
             self.generation += 1;
             let sql = "UPDATE meta SET generation = ?";
             self.main.connection.execute(sql, [self.generation])?;
             if !self.temporary {
+                self.write_notes()?;
                 self.save_filter()?;
             }
         }
@@ -534,21 +705,43 @@ impl SqliteIndex {
 
     // Blobs.
 
-    fn find_stored(&self, kind: ResourceKind, mac: &Mac) -> rusqlite::Result<Option<Location>> {
-        let sql = "SELECT offset, length, locations.checked, packfiles.id, packfiles.mac, flags,
-                       state, declared_ns, coloured_ns, packfiles.checked
-                   FROM locations JOIN packfiles ON packfiles.id = locations.packfile
-                   WHERE kind = ? AND locations.mac = ?";
-        let mut statement = self.main.connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params![kind.0, mac.0])?;
-        while let Some(row) = rows.next()? {
-            let packfile = PackfileRow::parse(row, 3)?;
-            let location = parse_location(row, kind, mac, &packfile)?;
-            if flags::usable(packfile.flags) {
+    fn find_stored(&mut self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>> {
+        let found = &mut self.found;
+        found.clear();
+        let looked = self.locations.find(&prefix(kind, mac), &mut |record| {
+            let same = |known: &&mut [u8; LOCATION_BYTES]| {
+                known[..ByName::KEY_BYTES] == record[..ByName::KEY_BYTES]
+            };
+            if let Some(older) = found.iter_mut().find(same) {
+                ByName::fold(older, record);
+            } else if found.len() < COPIES_MAX {
+                found.push(*record);
+            }
+        });
+        self.noticed(looked)?;
+        for number in 0..self.found.len() {
+            let located = Located::parse(&self.found[number]).ok_or_else(schema::damage);
+            let located = self.check("look up a blob in", located)?;
+            if located.flag == Flag::Deleted {
+                continue;
+            }
+            let location = self.location_of(&located);
+            if let Some(location) = self.check("look up a packfile in", location)? {
                 return Ok(Some(location));
             }
         }
         Ok(None)
+    }
+
+    /// Where a blob lies, if that packfile may be used.
+    fn location_of(&mut self, located: &Located) -> rusqlite::Result<Option<Location>> {
+        // A location is never noted before its packfile.
+        let row = self.row_numbered(located.packfile)?.ok_or_else(schema::damage)?;
+        Ok(flags::usable(row.flags).then_some(Location {
+            packfile: row.mac,
+            offset_bytes: located.offset_bytes,
+            length_bytes: located.length_bytes,
+        }))
     }
 
     /// What belongs to this process, made when it is first needed.
@@ -556,7 +749,7 @@ impl SqliteIndex {
         match &mut self.scratch {
             Some(scratch) => Ok(scratch),
             empty => {
-                let cache_bytes = self.options.cache_bytes / 4;
+                let cache_bytes = self.options.quarter();
                 Ok(empty.insert(Scratch::new(&self.options.spool_directory, cache_bytes)?))
             }
         }
@@ -571,38 +764,57 @@ impl SqliteIndex {
         Err(HostsError::rule(HostErrorKind::Other, "change", path, "no refresh was begun"))
     }
 
-    fn insert_location(
+    /// Notes a location, or that there is none any more.
+    fn push_location(
         &mut self,
         kind: ResourceKind,
         mac: &Mac,
-        at: &Location,
-    ) -> rusqlite::Result<()> {
-        let packfile = self.slot(&at.packfile)?;
-        if packfile.deleted {
-            return Ok(());
+        packfile: i64,
+        flag: Flag,
+        at: Option<&Location>,
+    ) -> Result<()> {
+        let number = u32::try_from(packfile).map_err(|_| schema::damage());
+        let located = Located {
+            kind,
+            mac: *mac,
+            packfile: self.check("number a packfile in", number)?,
+            flag,
+            offset_bytes: at.map_or(0, |at| at.offset_bytes),
+            length_bytes: at.map_or(0, |at| at.length_bytes),
+        };
+        if self.locations.is_flushed() {
+            self.pushed = 0;
         }
-        let (offset, length) = (at.offset_bytes.cast_signed(), i64::from(at.length_bytes));
-        let sum = schema::location_sum(kind, mac, packfile.id, offset, length);
-        let sql = "INSERT OR IGNORE INTO locations VALUES (?, ?, ?, ?, ?, ?)";
-        let values = params![kind.0, mac.0, packfile.id, offset, length, sum];
-        self.main.connection.prepare_cached(sql)?.execute(values)?;
+        self.locations.push(located.emit(self.pushed))?;
+        self.pushed += 1;
         self.changed = true;
-        self.note_key(kind, mac);
         Ok(())
     }
 
-    fn find_snapshot(&self, after: Option<&Mac>) -> rusqlite::Result<Option<Mac>> {
-        let first = if after.is_some() { "locations.mac > ?2" } else { "locations.mac >= ?2" };
-        let sql = format!(
-            "SELECT locations.mac FROM locations JOIN packfiles ON packfiles.id = packfile
-             WHERE kind = ?1 AND {first} AND flags & 7 = 1 AND NOT EXISTS
-                 (SELECT 1 FROM colours WHERE colours.kind = ?1 AND colours.mac = locations.mac)
-             ORDER BY locations.mac LIMIT 1"
-        );
-        let after = after.unwrap_or(&Mac::ZERO).0;
-        let mut statement = self.main.connection.prepare_cached(&sql)?;
-        let values = params![ResourceKind::SNAPSHOT.0, after];
-        statement.query_row(values, |row| schema::mac(row, 0)).optional()
+    fn find_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
+        let kind = ResourceKind::SNAPSHOT;
+        let mut last;
+        let after = after.map(|after| prefix(kind, after));
+        let mut start = match &after {
+            None => Start::At(&[kind.0]),
+            Some(after) => Start::Behind(after),
+        };
+        loop {
+            let Some(record) = self.locations.first(start)? else { return Ok(None) };
+            let located = Located::parse(&record).ok_or_else(schema::damage);
+            let located = self.check("look up snapshots in", located)?;
+            if located.kind != kind {
+                return Ok(None);
+            }
+            let usable = self.location_of(&located);
+            if self.check("look up a packfile in", usable)?.is_some()
+                && self.colour(kind, &located.mac)?.is_none()
+            {
+                return Ok(Some(located.mac));
+            }
+            last = record;
+            start = Start::Behind(&last[..ByName::KEY_BYTES]);
+        }
     }
 }
 
@@ -611,8 +823,14 @@ impl StateSink for SqliteIndex {
 
     fn location(&mut self, kind: ResourceKind, mac: &Mac, at: &Location) -> Result<()> {
         self.in_refresh()?;
-        let inserted = self.insert_location(kind, mac, at);
-        self.check("add a location to", inserted)
+        let packfile = self.slot(&at.packfile);
+        let packfile = self.check("look up a packfile in", packfile)?;
+        if packfile.deleted {
+            return Ok(());
+        }
+        self.push_location(kind, mac, packfile.id, Flag::Plain, Some(at))?;
+        self.note_key(kind, mac);
+        Ok(())
     }
 
     fn packfile(&mut self, packfile: &Mac, state: &Mac, when: Timestamp) -> Result<()> {
@@ -655,16 +873,9 @@ impl StateSink for SqliteIndex {
 
     fn delete_location(&mut self, kind: ResourceKind, mac: &Mac, packfile: &Mac) -> Result<()> {
         self.in_refresh()?;
-        let mut delete = || {
-            let Some(row) = self.row_of(packfile)? else { return Ok(()) };
-            let sql = "DELETE FROM locations WHERE kind = ? AND mac = ? AND packfile = ?";
-            let mut statement = self.main.connection.prepare_cached(sql)?;
-            statement.execute(params![kind.0, mac.0, row.id])?;
-            self.changed = true;
-            Ok(())
-        };
-        let deleted = delete();
-        self.check("remove a location from", deleted)
+        let row = self.check("look up a packfile in", self.row_of(packfile))?;
+        let Some(row) = row else { return Ok(()) };
+        self.push_location(kind, mac, row.id, Flag::Deleted, None)
     }
 
     fn delete_colour(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
@@ -707,31 +918,29 @@ impl StateSink for SqliteIndex {
 
 impl Index for SqliteIndex {
     fn find(&mut self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>> {
-        if self.is_absent(kind, mac) {
-            return Ok(None);
-        }
-        let added = match &self.scratch {
-            Some(scratch) => scratch.find(kind, mac)?,
-            None => None,
-        };
-        if let Some(location) = added {
-            // Its packfile is declared when its state is written.
-            let row = self.check("look up a packfile in", self.row_of(&location.packfile))?;
-            if row.is_none_or(|row| row.flags & (flags::DELETED | flags::COLOURED) == 0) {
-                return Ok(Some(location));
-            }
-        }
-        self.check("look up a blob in", self.find_stored(kind, mac))
+        if self.is_absent(kind, mac) { Ok(None) } else { self.find_stored(kind, mac) }
     }
 
-    fn add(&mut self, kind: ResourceKind, mac: &Mac, location: &Location) -> Result<()> {
-        self.scratch()?.add(kind, mac, location)?;
+    fn contains(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        if self.is_absent(kind, mac) {
+            return Ok(false);
+        }
+        let added = match &mut self.scratch {
+            Some(scratch) => scratch.has_added(kind, mac)?,
+            None => false,
+        };
+        Ok(added || self.find_stored(kind, mac)?.is_some())
+    }
+
+    fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
+        self.scratch()?.add(kind, mac)?;
         self.note_key(kind, mac);
         Ok(())
     }
 
     fn next_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        self.check("look up snapshots in", self.find_snapshot(after))
+        let found = self.find_snapshot(after);
+        self.noticed(found)
     }
 
     fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
@@ -762,22 +971,17 @@ impl Index for SqliteIndex {
             self.roll_back()?;
         }
         self.scratch()?.forget_states()?;
-        if self.ordered {
-            self.ordered = false;
-            // Statements that are kept ready hold on to it.
-            self.main.connection.flush_prepared_statement_cache();
-            let detached = self.main.connection.execute_batch("DETACH ordered");
-            self.check("detach from", detached)?;
-        }
+        self.ordered = None;
         (self.changed, self.deleted, self.noted) = (false, false, true);
-        match self.begin() {
+        let begun = match self.begin() {
             Err(error) if cannot_be_had(&error) && !self.temporary => {
                 self.become_temporary()?;
-                let begun = self.begin();
-                self.check("begin to refresh", begun)
+                self.begin()
             }
-            begun => self.check("begin to refresh", begun),
-        }
+            begun => begun,
+        };
+        self.check("begin to refresh", begun)?;
+        self.catch_up()
     }
 
     fn state_listed(&mut self, state: &Mac) -> Result<bool> {
@@ -842,12 +1046,7 @@ impl Index for SqliteIndex {
             let _ = self.roll_back();
         }
         self.in_refresh = false;
-        self.check("finish refreshing", finished)?;
-        if !self.temporary {
-            // Fails if somebody reads just now; the other journal does as well.
-            let _ = set_journal(&self.main);
-        }
-        Ok(())
+        finished
     }
 
     fn newest_state(&mut self) -> Result<Option<(Version, Mac)>> {
@@ -892,7 +1091,7 @@ fn open_file(path: &Path, options: &IndexOptions) -> Result<Database> {
 
 /// Opens a database, unless what is in it is of no use.
 fn open_tables(path: &Path, options: &IndexOptions) -> Result<Option<Database>> {
-    let database = Database::open(path, options.main_cache_bytes(), options.lock_wait)?;
+    let database = Database::open(path, options.quarter(), options.lock_wait)?;
     let prepare = || {
         let found = match schema::inspect(&database.connection)? {
             // Somebody else may be making it: then theirs will do.
@@ -923,21 +1122,31 @@ fn open_tables(path: &Path, options: &IndexOptions) -> Result<Option<Database>> 
     Ok((found == Found::Ours).then_some(database))
 }
 
-/// The journal of every day. Where the file system cannot do WAL, which shares
-/// memory, SQLite keeps the other mode and every commit is synced.
+/// The journal. Where the file system cannot do WAL, which shares memory,
+/// SQLite keeps the other mode. Commits are synced in both: files that are
+/// listed no more are removed after one.
 fn set_journal(database: &Database) -> rusqlite::Result<()> {
     let sql = "PRAGMA journal_mode=WAL";
-    let mode: String = database.connection.query_row(sql, [], |row| row.get(0))?;
-    let synchronous = if mode == "wal" { "NORMAL" } else { "FULL" };
-    database.connection.execute_batch(&format!("PRAGMA synchronous={synchronous}"))
+    let _: String = database.connection.query_row(sql, [], |row| row.get(0))?;
+    database.connection.execute_batch("PRAGMA synchronous=FULL")
 }
 
 fn temporary_main(options: &IndexOptions) -> Result<Database> {
-    Database::temporary(&options.spool_directory, options.main_cache_bytes(), schema::TABLES)
+    Database::temporary(&options.spool_directory, options.quarter(), schema::TABLES)
 }
 
-/// Removes a database and the journals beside it.
+/// Where the row of a packfile is kept in memory.
+fn row_slot(id: i64) -> usize {
+    usize::try_from(id).map_or(0, |id| id % ROW_SLOTS)
+}
+
+/// Removes a database, the journals beside it, and the runs.
 fn remove_files(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(crate::durable::parent_of(path)).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(NAME_PREFIX)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
     for suffix in ["-journal", "-wal", "-shm", ""] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -967,22 +1176,4 @@ fn cannot_be_had(error: &rusqlite::Error) -> bool {
 
 fn filter_sum(number: i64, piece: &[u8]) -> i64 {
     schema::Sum::new().number(number).bytes(piece).value()
-}
-
-/// A location from a row that starts with its offset, length and check sum.
-fn parse_location(
-    row: &rusqlite::Row<'_>,
-    kind: ResourceKind,
-    mac: &Mac,
-    packfile: &PackfileRow,
-) -> rusqlite::Result<Location> {
-    let (offset, length): (i64, i64) = (row.get(0)?, row.get(1)?);
-    if schema::location_sum(kind, mac, packfile.id, offset, length) != row.get::<_, i64>(2)? {
-        return Err(schema::damage());
-    }
-    Ok(Location {
-        packfile: packfile.mac,
-        offset_bytes: offset.cast_unsigned(),
-        length_bytes: u32::try_from(length).map_err(|_| schema::damage())?,
-    })
 }

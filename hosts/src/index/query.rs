@@ -1,8 +1,6 @@
 //! What programs ask an index beside the engine: packfiles and what is in them,
 //! colours, and sizes.
 
-use std::fs;
-
 use rusqlite::{OptionalExtension as _, params};
 use tiroir_core::index::Location;
 use tiroir_core::mac::Mac;
@@ -10,10 +8,10 @@ use tiroir_core::resource::ResourceKind;
 use tiroir_core::time::Timestamp;
 
 use super::SqliteIndex;
+use super::location::{ByPackfile, Located, PACKED_BYTES, PACKED_KEY_BYTES, Packed};
+use super::runs::{Place, Runs, Start};
 use super::schema::{self, PackfileRow, flags};
-use crate::env::random_suffix;
-use crate::error::{Context as _, Result};
-use crate::spool::create_named;
+use crate::error::Result;
 
 /// A packfile that states know of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,8 +85,8 @@ impl SqliteIndex {
 
     /// The blob that follows `after` in a packfile, or the first.
     ///
-    /// The first call after a refresh sorts all locations by packfile, into a
-    /// temporary database as large as the index.
+    /// The first call after a refresh sorts all locations by packfile, into
+    /// temporary files as large as the index.
     ///
     /// # Errors
     ///
@@ -102,64 +100,57 @@ impl SqliteIndex {
         let Some(row) = self.check("look up a packfile in", self.row_of(packfile))? else {
             return Ok(None);
         };
-        let sql = match after {
-            None => {
-                "SELECT offset, kind, mac, length FROM ordered.blobs WHERE packfile = ?1
-                 ORDER BY offset, kind, mac LIMIT 1"
-            }
-            Some(_) => {
-                "SELECT offset, kind, mac, length FROM ordered.blobs
-                 WHERE packfile = ?1 AND (offset, kind, mac) > (?2, ?3, ?4)
-                 ORDER BY offset, kind, mac LIMIT 1"
-            }
-        };
-        let parse = |row: &rusqlite::Row<'_>| {
-            Ok(PackedBlob {
-                kind: ResourceKind(row.get(1)?),
-                mac: schema::mac(row, 2)?,
-                location: Location {
-                    packfile: *packfile,
-                    offset_bytes: row.get::<_, i64>(0)?.cast_unsigned(),
-                    length_bytes: row.get(3)?,
-                },
-            })
-        };
-        let find = || {
-            let mut statement = self.main.connection.prepare_cached(sql)?;
-            match after {
-                None => statement.query_row([row.id], parse),
-                Some(PackedBlob { kind, mac, location }) => {
-                    let offset = location.offset_bytes.cast_signed();
-                    statement.query_row(params![row.id, offset, kind.0, mac.0], parse)
-                }
-            }
-            .optional()
-        };
-        self.check("look up blobs in", find())
+        let number = u32::try_from(row.id).unwrap_or(u32::MAX);
+        let place = after.map_or_else(
+            || number.to_be_bytes().to_vec(),
+            |PackedBlob { kind, mac, location }| {
+                let packed = Packed {
+                    packfile: number,
+                    offset_bytes: location.offset_bytes,
+                    kind: *kind,
+                    mac: *mac,
+                    length_bytes: 0,
+                };
+                packed.emit()[..PACKED_KEY_BYTES].to_vec()
+            },
+        );
+        let start = if after.is_none() { Start::At(&place) } else { Start::Behind(&place) };
+        let Some(ordered) = &mut self.ordered else { return Ok(None) };
+        let found = ordered.first(start)?.map(|record| Packed::parse(&record));
+        Ok(found.filter(|found| found.packfile == number).map(|found| PackedBlob {
+            kind: found.kind,
+            mac: found.mac,
+            location: Location {
+                packfile: *packfile,
+                offset_bytes: found.offset_bytes,
+                length_bytes: found.length_bytes,
+            },
+        }))
     }
 
-    /// Makes and attaches the table of locations in the order of packfiles.
+    /// Sorts all locations in the order of packfiles.
     fn order(&mut self) -> Result<()> {
-        if self.ordered {
+        if self.ordered.is_some() {
             return Ok(());
         }
-        let directory = &self.options.spool_directory;
-        let path = directory.join(format!("tiroir-order-{}", random_suffix()?));
-        drop(create_named(&path)?);
-        let attach = || {
-            let sql = "ATTACH ? AS ordered";
-            self.main.connection.execute(sql, [path.as_os_str().to_string_lossy()])?;
-            let made = self.main.connection.execute_batch(schema::ORDERED_TABLES);
-            if made.is_err() {
-                self.main.connection.execute_batch("DETACH ordered")?;
-            }
-            made
-        };
-        let attached = attach();
-        let removed = fs::remove_file(&path);
-        self.check("sort", attached)?;
-        removed.at("hide database", &path)?;
-        self.ordered = true;
+        let place = Place::Hidden(self.options.spool_directory.clone());
+        let quarter = self.options.quarter();
+        let mut ordered = Runs::<ByPackfile, PACKED_BYTES>::new(place, quarter, quarter);
+        let sorted = self.locations.for_each(&mut |record| {
+            let located = Located::parse(record).ok_or_else(schema::damage);
+            let located = self.main.check("sort", located)?;
+            let packed = Packed {
+                packfile: located.packfile,
+                offset_bytes: located.offset_bytes,
+                kind: located.kind,
+                mac: located.mac,
+                length_bytes: located.length_bytes,
+            };
+            ordered.push(packed.emit())
+        });
+        self.noticed(sorted)?;
+        ordered.purge(&mut |_| true)?;
+        self.ordered = Some(ordered);
         Ok(())
     }
 
@@ -187,40 +178,64 @@ impl SqliteIndex {
     /// # Errors
     ///
     /// Of the database.
-    pub fn totals(&self) -> Result<Totals> {
+    pub fn totals(&mut self) -> Result<Totals> {
         let count = || {
             let connection = &self.main.connection;
             let sql = "SELECT count(*), coalesce(sum(flags & 4), 0) / 4 FROM packfiles
                        WHERE flags & 3 = 1";
             let (packfiles, coloured): (i64, i64) =
                 connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let sql = "SELECT count(*), total(length) FROM locations
-                       JOIN packfiles ON packfiles.id = packfile WHERE flags & 3 = 1";
-            let (blobs, bytes): (i64, f64) =
-                connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let sql = "SELECT count(*) FROM states WHERE phase = 2";
             let states: i64 = connection.query_row(sql, [], |row| row.get(0))?;
-            Ok((packfiles, coloured, blobs, bytes, states))
+            Ok((packfiles, coloured, states))
         };
-        let (packfiles, coloured, blobs, bytes, states) = self.check("count in", count())?;
+        let (packfiles, coloured, states) = self.check("count in", count())?;
+        let (blobs, blob_bytes) = self.count_blobs()?;
         Ok(Totals {
             states: states.cast_unsigned(),
             packfiles: packfiles.cast_unsigned(),
             coloured_packfiles: coloured.cast_unsigned(),
-            blobs: blobs.cast_unsigned(),
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "a sum of lengths, exact below 2^53"
-            )]
-            blob_bytes: bytes as u64,
+            blobs,
+            blob_bytes,
         })
+    }
+
+    /// Number and length of the blobs in packfiles that are there.
+    fn count_blobs(&mut self) -> Result<(u64, u64)> {
+        self.order()?;
+        let Some(ordered) = self.ordered.take() else { return Ok((0, 0)) };
+        let (mut blobs, mut bytes) = (0, 0u64);
+        let mut current: Option<(u32, bool)> = None;
+        let counted = ordered.for_each(&mut |record| {
+            let packed = Packed::parse(record);
+            let is_there = match current {
+                Some((packfile, is_there)) if packfile == packed.packfile => is_there,
+                _ => {
+                    let row = self.row_numbered(packed.packfile);
+                    let row = self.check("look up a packfile in", row)?;
+                    row.is_some_and(|row| is_there(&row))
+                }
+            };
+            current = Some((packed.packfile, is_there));
+            if is_there {
+                blobs += 1;
+                bytes = bytes.saturating_add(u64::from(packed.length_bytes));
+            }
+            Ok(())
+        });
+        self.ordered = Some(ordered);
+        counted.map(|()| (blobs, bytes))
     }
 }
 
+/// Whether a packfile was introduced and is not gone.
+fn is_there(row: &PackfileRow) -> bool {
+    row.flags & (flags::DECLARED | flags::DELETED) == flags::DECLARED
+}
+
 fn public_packfile(row: &PackfileRow) -> Option<Packfile> {
-    let there = row.flags & (flags::DECLARED | flags::DELETED) == flags::DECLARED;
     let coloured = row.flags & flags::COLOURED != 0;
-    there.then(|| Packfile {
+    is_there(row).then(|| Packfile {
         name: row.mac,
         state: row.state,
         declared: Timestamp::from_unix_nanos(row.declared_ns),

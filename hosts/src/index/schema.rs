@@ -2,28 +2,26 @@
 
 use rusqlite::Connection;
 use tiroir_core::mac::Mac;
-use tiroir_core::resource::ResourceKind;
 
 /// Marks the file as ours: `trir`.
 const APPLICATION: i32 = 0x7472_6972;
 
 /// Version of the tables. Another one is thrown away, not converted: it is a
 /// cache, and the states say it all again.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
-/// Packfiles are numbered, so that a location takes one to three bytes for its
-/// packfile instead of 32. With the MAC of the blob, its place and a check sum,
-/// a location is a cell of some 55 bytes. Columns called `checked` hold a check
-/// sum of their row, see [`location_sum`].
+/// Packfiles are numbered, so that a location takes four bytes for its packfile
+/// instead of 32. Locations lie in files beside the database, which `runs`
+/// lists; see [`Runs`](super::runs::Runs). Columns called `checked` hold a check
+/// sum of their row.
 pub(super) const TABLES: &str = "
 CREATE TABLE packfiles (
     id INTEGER PRIMARY KEY, mac BLOB NOT NULL UNIQUE, flags INTEGER NOT NULL,
     state BLOB, declared_ns INTEGER NOT NULL, coloured_ns INTEGER NOT NULL,
     checked INTEGER NOT NULL);
-CREATE TABLE locations (
-    kind INTEGER NOT NULL, mac BLOB NOT NULL, packfile INTEGER NOT NULL,
-    offset INTEGER NOT NULL, length INTEGER NOT NULL, checked INTEGER NOT NULL,
-    PRIMARY KEY (kind, mac, packfile)) WITHOUT ROWID;
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, records INTEGER NOT NULL,
+    sum INTEGER NOT NULL);
 CREATE TABLE colours (
     kind INTEGER NOT NULL, mac BLOB NOT NULL, ns INTEGER NOT NULL,
     PRIMARY KEY (kind, mac)) WITHOUT ROWID;
@@ -35,19 +33,6 @@ CREATE INDEX states_ready ON states (phase) WHERE phase = 1;
 CREATE TABLE filter (id INTEGER PRIMARY KEY, piece BLOB NOT NULL, checked INTEGER NOT NULL);
 CREATE TABLE meta (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 INSERT INTO meta VALUES (0, 0);
-";
-
-/// All locations in the order in which they lie in their packfiles, attached
-/// while somebody wants that.
-pub(super) const ORDERED_TABLES: &str = "
-PRAGMA ordered.journal_mode=OFF; PRAGMA ordered.synchronous=OFF;
-CREATE TABLE ordered.blobs (
-    packfile INTEGER NOT NULL, offset INTEGER NOT NULL, kind INTEGER NOT NULL,
-    mac BLOB NOT NULL, length INTEGER NOT NULL,
-    PRIMARY KEY (packfile, offset, kind, mac)) WITHOUT ROWID;
-INSERT INTO ordered.blobs
-    SELECT packfile, offset, kind, mac, length FROM main.locations
-    ORDER BY packfile, offset, kind, mac;
 ";
 
 /// What a database says of itself.
@@ -100,44 +85,43 @@ pub(super) mod flags {
     }
 }
 
-/// FNV-1a over 32 bits: a flipped bit changes it.
+/// A check sum in the manner of FNV-1a, eight bytes at a time: a flipped bit
+/// changes it.
 #[derive(Clone, Copy)]
-pub(super) struct Sum(u32);
+pub(super) struct Sum(u64);
 
 impl Sum {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+
     pub(super) fn new() -> Self {
-        Self(0x811c_9dc5)
+        Self(0xcbf2_9ce4_8422_2325)
     }
 
     pub(super) fn bytes(self, bytes: &[u8]) -> Self {
-        let step = |sum: u32, byte: &u8| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-        Self(bytes.iter().fold(self.0, step))
+        let (words, rest) = bytes.as_chunks::<8>();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        // A product carries bits upward only: the turn brings them back.
+        let step = |sum: u64, word: &[u8; 8]| {
+            (sum ^ u64::from_le_bytes(*word)).wrapping_mul(Self::PRIME).rotate_left(29)
+        };
+        let sum = words.iter().fold(self.0, step);
+        Self(step(sum, &last).wrapping_add(bytes.len() as u64))
     }
 
     pub(super) fn number(self, number: i64) -> Self {
         self.bytes(&number.to_le_bytes())
     }
 
+    /// 32 bits of it.
+    pub(super) fn bits(self) -> u32 {
+        ((self.0 ^ self.0 << 31) >> 32) as u32
+    }
+
     /// As kept in a row, where negative numbers take no more room.
     pub(super) fn value(self) -> i64 {
-        i64::from(self.0.cast_signed())
+        i64::from(self.bits().cast_signed())
     }
-}
-
-/// Check sum of a row of `locations`.
-///
-/// SQLite has none on its pages, and a disk that changes a bit would have us
-/// take a blob for stored that is not. A row that was changed is told by this;
-/// one that was lost only costs that its blob is stored again.
-pub(super) fn location_sum(
-    kind: ResourceKind,
-    mac: &Mac,
-    packfile: i64,
-    offset: i64,
-    length: i64,
-) -> i64 {
-    let sum = Sum::new().bytes(&[kind.0]).bytes(&mac.0);
-    sum.number(packfile).number(offset).number(length).value()
 }
 
 /// A row of `packfiles`.

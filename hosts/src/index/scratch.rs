@@ -1,30 +1,74 @@
 //! [`Scratch`]: what an index knows for one process, for as long as it runs.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use rusqlite::{OptionalExtension as _, params};
-use tiroir_core::index::Location;
 use tiroir_core::mac::Mac;
 use tiroir_core::resource::ResourceKind;
 
 use super::database::Database;
+use super::location::{NAME_BYTES, Names, prefix};
+use super::runs::{Place, Runs};
 use super::schema;
 use crate::error::Result;
 
-/// Blobs have the key of the index, so that there is one place for each; their
-/// packfiles are numbered as there.
+/// Page cache for the states that are listed: there are few.
+const STATES_CACHE_BYTES: usize = 64 * 1024;
+
 const TABLES: &str = "
-CREATE TABLE packfiles (id INTEGER PRIMARY KEY, mac BLOB NOT NULL);
-CREATE TABLE blobs (
-    kind INTEGER NOT NULL, mac BLOB NOT NULL, packfile INTEGER NOT NULL,
-    offset INTEGER NOT NULL, length INTEGER NOT NULL,
-    PRIMARY KEY (kind, mac)) WITHOUT ROWID;
 CREATE TABLE states (mac BLOB PRIMARY KEY, known INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX states_unverified ON states (known) WHERE known = 0;
-CREATE TABLE marks (
-    kind INTEGER NOT NULL, mac BLOB NOT NULL, PRIMARY KEY (kind, mac)) WITHOUT ROWID;
 BEGIN;
 ";
+
+/// Names that were added, in bounded memory: some in a table, and when it is
+/// full all of them sorted on disk.
+#[derive(Debug)]
+struct NameSet {
+    recent: HashSet<[u8; NAME_BYTES]>,
+    recent_max: usize,
+    runs: Runs<Names, NAME_BYTES>,
+}
+
+impl NameSet {
+    fn new(directory: &Path, memory_bytes: usize) -> Self {
+        // A table is between half and nearly full, and while it is sorted its
+        // content is there twice.
+        let recent_max = (memory_bytes / (4 * NAME_BYTES)).max(64);
+        let place = Place::Hidden(directory.to_path_buf());
+        Self {
+            recent: HashSet::new(),
+            recent_max,
+            runs: Runs::new(place, recent_max * NAME_BYTES, memory_bytes / 4),
+        }
+    }
+
+    /// Adds a name that is not in the set.
+    fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
+        if self.recent.len() == self.recent_max {
+            for name in self.recent.drain() {
+                self.runs.push(name)?;
+            }
+            self.runs.flush()?;
+        }
+        if self.recent.capacity() < self.recent_max {
+            self.recent.reserve(self.recent_max);
+        }
+        self.recent.insert(prefix(kind, mac));
+        Ok(())
+    }
+
+    fn contains(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        let name = prefix(kind, mac);
+        if self.recent.contains(&name) {
+            return Ok(true);
+        }
+        let mut found = false;
+        self.runs.find(&name, &mut |_| found = true)?;
+        Ok(found)
+    }
+}
 
 /// What is known of a state that the store lists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,13 +87,17 @@ pub(super) enum Known {
 #[derive(Debug)]
 pub(super) struct Scratch {
     database: Database,
-    /// The packfile of the last blob added, and its number.
-    packfile: Option<(Mac, i64)>,
+    added: NameSet,
+    marks: NameSet,
 }
 
 impl Scratch {
     pub(super) fn new(directory: &Path, cache_bytes: usize) -> Result<Self> {
-        Ok(Self { database: Database::temporary(directory, cache_bytes, TABLES)?, packfile: None })
+        Ok(Self {
+            database: Database::temporary(directory, STATES_CACHE_BYTES, TABLES)?,
+            added: NameSet::new(directory, cache_bytes),
+            marks: NameSet::new(directory, cache_bytes),
+        })
     }
 
     /// Runs one statement and returns how many rows it changed.
@@ -72,42 +120,14 @@ impl Scratch {
         self.database.check("look up states in", query())
     }
 
-    /// Where a blob of the running backup lies.
-    pub(super) fn find(&self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>> {
-        let sql = "SELECT packfiles.mac, offset, length
-                   FROM blobs JOIN packfiles ON packfiles.id = blobs.packfile
-                   WHERE kind = ? AND blobs.mac = ?";
-        let parse = |row: &rusqlite::Row<'_>| {
-            Ok(Location {
-                packfile: schema::mac(row, 0)?,
-                offset_bytes: row.get::<_, i64>(1)?.cast_unsigned(),
-                length_bytes: row.get(2)?,
-            })
-        };
-        let query = || {
-            let mut statement = self.database.connection.prepare_cached(sql)?;
-            statement.query_row(params![kind.0, mac.0], parse).optional()
-        };
-        self.database.check("look up a blob in", query())
+    /// Whether a blob was added by the running backup.
+    pub(super) fn has_added(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        self.added.contains(kind, mac)
     }
 
-    /// Remembers where a blob of the running backup lies.
-    pub(super) fn add(&mut self, kind: ResourceKind, mac: &Mac, at: &Location) -> Result<()> {
-        const OPERATION: &str = "add a blob to";
-        let id = match self.packfile {
-            Some((name, id)) if name == at.packfile => id,
-            // Blobs come packfile by packfile: another row for one that was
-            // there before does no harm.
-            _ => {
-                let sql = "INSERT INTO packfiles VALUES (NULL, ?)";
-                self.execute(OPERATION, sql, [at.packfile.0])?;
-                self.database.connection.last_insert_rowid()
-            }
-        };
-        self.packfile = Some((at.packfile, id));
-        let values = params![kind.0, mac.0, id, at.offset_bytes.cast_signed(), at.length_bytes];
-        self.execute(OPERATION, "REPLACE INTO blobs VALUES (?, ?, ?, ?, ?)", values)?;
-        Ok(())
+    /// Remembers a blob of the running backup.
+    pub(super) fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
+        self.added.add(kind, mac)
     }
 
     /// Forgets which states are listed.
@@ -142,15 +162,16 @@ impl Scratch {
     }
 
     /// Marks a resource, and returns whether it was marked before.
-    pub(super) fn mark(&self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
-        let sql = "INSERT OR IGNORE INTO marks VALUES (?, ?)";
-        Ok(self.execute("mark a resource in", sql, params![kind.0, mac.0])? == 0)
+    pub(super) fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        let was_marked = self.marks.contains(kind, mac)?;
+        if !was_marked {
+            self.marks.add(kind, mac)?;
+        }
+        Ok(was_marked)
     }
 
     /// Whether a resource is marked.
-    pub(super) fn is_marked(&self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
-        let sql = "SELECT 1 FROM marks WHERE kind = ? AND mac = ?";
-        let find = || self.database.connection.prepare_cached(sql)?.exists(params![kind.0, mac.0]);
-        self.database.check("look up a mark in", find())
+    pub(super) fn is_marked(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        self.marks.contains(kind, mac)
     }
 }
