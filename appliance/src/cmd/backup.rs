@@ -5,7 +5,9 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use tiroir_core::error::Error;
 use tiroir_core::importer::Importer;
+use tiroir_core::lock::holder;
 use tiroir_core::snapshot::backup::{Event, Options, Report, backup, backup_bytes};
 use tiroir_core::snapshot::check::{self, check_bytes, check_snapshot};
 use tiroir_core::time::Timestamp;
@@ -16,7 +18,7 @@ use tiroir_hosts::fs::several::SeveralImporter;
 use tiroir_hosts::stdio::StdinImporter;
 
 use super::version::CLIENT;
-use crate::error::{Failure, Result};
+use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
 use crate::filter::{now, parse_time};
 use crate::location::{Location, absolute, refuse_empty, split_scheme};
@@ -302,7 +304,7 @@ impl Args {
             let made = backup(repo, importer, &options, memory, &mut |event| {
                 tell(event, &mut reporter);
             });
-            let report = made.map_err(|error| Failure::from(error).if_interrupted(INTERRUPTED))?;
+            let report = made.map_err(|error| why_not(error, repo))?;
             let form = reporter.finish();
             if let Some(warning) = clock_warning(report.previous_at, now()) {
                 report::warn(&warning);
@@ -351,6 +353,23 @@ impl Args {
         let list = std::env::var_os("PLAKAR_TAGS").unwrap_or_default();
         let tags = list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         tags.filter(|tag| !tag.is_empty()).map(<[u8]>::to_vec).collect()
+    }
+}
+
+/// Why no snapshot was made.
+fn why_not(error: EngineError, repo: &mut Repo<'_>) -> Failure {
+    let holder = match &error {
+        Error::Locked(name) => holder(repo, name).ok().flatten(),
+        _ => None,
+    };
+    let failure = Failure::from(error).if_interrupted(INTERRUPTED);
+    match holder {
+        None => failure,
+        Some(holder) => failure.while_doing(format_args!(
+            "{}, since {}",
+            Printable(&holder.hostname),
+            Rfc3339(holder.since)
+        )),
     }
 }
 
