@@ -53,7 +53,7 @@ pub(crate) fn normalise(
         } else if command.is_some() {
             out.push(arg);
         } else if arg == "at" {
-            let store = args.next().ok_or_else(|| {
+            let store = args.next().filter(|store| !store.is_empty()).ok_or_else(|| {
                 Failure::usage("no store after `at`")
                     .with_advice("Say where it is: tiroir at STORE COMMAND")
             })?;
@@ -68,6 +68,12 @@ pub(crate) fn normalise(
         }
     }
     Ok(out)
+}
+
+/// The command among translated arguments.
+pub(crate) fn command_of<'c>(root: &'c Command, args: &[OsString]) -> Option<&'c str> {
+    let mut rest = args.iter().skip(1).filter(|arg| !arg.as_bytes().starts_with(b"-"));
+    root.find_subcommand(rest.next()?).map(Command::get_name)
 }
 
 /// Name and value of what looks like an option.

@@ -19,7 +19,8 @@ use crate::text::size;
     disable_version_flag = true,
     disable_help_subcommand = true,
     args_override_self = true,
-    subcommand_required = true
+    subcommand_required = true,
+    max_term_width = 80
 )]
 pub(crate) struct Cli {
     /// Options of all commands.
@@ -39,6 +40,7 @@ SNAPSHOT:PATH a file or directory in it. `tiroir help COMMAND` tells more.";
 
 /// Options of all commands.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options of all commands")]
 pub(crate) struct Globals {
     /// The store; written as `at STORE`.
     #[arg(long, global = true, hide = true)]
@@ -100,7 +102,7 @@ pub(crate) struct Globals {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Back up a directory, a file, or standard input
+    /// Back up directories and files, or standard input
     Backup(cmd::backup::Args),
     /// Write files of snapshots to standard output
     Cat(cmd::cat::Args),

@@ -10,6 +10,7 @@ use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_hosts::error::HostsError;
 
 use crate::exit::Status;
+use crate::text::printable::Printable;
 use crate::text::size::Size;
 
 /// `Result` with [`Failure`].
@@ -95,15 +96,49 @@ impl Failure {
 /// What fails when standard output does.
 const OUTPUT: &str = "cannot write to standard output";
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
+impl Failure {
+    /// What failed, and why: one line, however long.
+    pub(crate) fn what(&self) -> String {
+        let mut text = self.what.clone();
         let mut cause = self.cause.as_deref().map(|cause| cause as &dyn StdError);
         while let Some(error) = cause {
-            write!(f, ": {}", plain(error))?;
+            add_cause(&mut text, error);
             cause = error.source();
         }
-        if self.advice.is_empty() { Ok(()) } else { write!(f, "\n{}", self.advice) }
+        text
+    }
+
+    /// What to do about it; may be empty.
+    pub(crate) fn advice(&self) -> &str {
+        &self.advice
+    }
+
+    /// With what an interruption leaves, if it is one.
+    #[must_use]
+    pub(crate) fn if_interrupted(self, advice: &str) -> Self {
+        if self.status == Status::Interrupted { self.with_advice(advice) } else { self }
+    }
+}
+
+/// Two lines: what failed, and what to do about it. Both may quote what was
+/// typed or found, which must not move the cursor or add lines of its own.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Printable(self.what().as_bytes()))?;
+        if self.advice.is_empty() {
+            return Ok(());
+        }
+        write!(f, "\n{}", Printable(self.advice.as_bytes()))
+    }
+}
+
+/// Adds a cause to a text, unless that ends with it: SQLite's say it twice.
+fn add_cause(text: &mut String, cause: &dyn StdError) {
+    let cause = plain(cause);
+    let last = text.rsplit(": ").next().unwrap_or_default();
+    if !cause.ends_with(last) {
+        text.push_str(": ");
+        text.push_str(&cause);
     }
 }
 
@@ -127,7 +162,7 @@ pub(crate) fn whole_text(error: &EngineError) -> String {
     };
     let mut text = plain(error);
     while let Some(cause) = error.source() {
-        text = format!("{text}: {}", plain(cause));
+        add_cause(&mut text, cause);
         error = cause;
     }
     text
@@ -144,18 +179,41 @@ impl From<io::Error> for Failure {
 impl From<HostsError> for Failure {
     fn from(error: HostsError) -> Self {
         let advice = host_advice(&error);
-        Self::new(Status::Failed, whole_text(&Error::Host(error))).with_advice(advice)
+        let what = whole_text(&Error::Host(error));
+        let elsewhere = if advice.is_empty() { "" } else { elsewhere(&what) };
+        Self::new(Status::Failed, what).with_advice(format!("{advice}{elsewhere}"))
     }
 }
 
+/// What to do about an error of what is lent to the engine; may be empty.
 fn host_advice(error: &HostsError) -> &'static str {
     if error.is_damaged_database() {
         return "The index of the store was damaged and is gone now; the next run makes it anew.";
     }
-    match error.kind() {
-        HostErrorKind::NoSpace => "Make room there, or say another place with --spool DIR.",
-        HostErrorKind::PermissionDenied => "Run as a user who may, or change the rights.",
+    match (error.kind(), error.io_error().map(io::Error::kind)) {
+        (HostErrorKind::NoSpace, _) => "Make room there.",
+        (_, Some(io::ErrorKind::ReadOnlyFilesystem)) => {
+            "It is mounted read-only: mount it so that it can be written."
+        }
+        (HostErrorKind::PermissionDenied, _) => "Run as a user who may, or change the rights.",
+        (_, Some(io::ErrorKind::FileTooLarge)) => {
+            "A file cannot get so large there: FAT ends at 4 GiB, and a limit may have been set. \
+             Use another file system, or a store, which has many files, in place of an archive."
+        }
         _ => "",
+    }
+}
+
+/// What else to do where it happened in a place that can be chosen: `what` is
+/// the text of the error.
+fn elsewhere(what: &str) -> &'static str {
+    // As they are called by the spool and the index.
+    if what.contains("spool") || what.contains("tiroir-index-") {
+        " Another place for temporary files is given with --spool DIR."
+    } else if what.contains("/index.sqlite") || what.contains("/run-") {
+        " Another place for indexes is given with --cache-dir DIR."
+    } else {
+        ""
     }
 }
 
@@ -246,13 +304,31 @@ mod tests {
         assert_eq!(
             failure.to_string(),
             "cannot write /mnt/disk/tmp.1: No space left on device\n\
-             Make room there, or say another place with --spool DIR."
+             Make room there."
         );
+        for (operation, path, option) in [
+            ("write a spool in", "/tmp", "--spool DIR."),
+            ("make database", "/tmp/tiroir-index-01", "--spool DIR."),
+            ("write", "/c/00/index.sqlite", "--cache-dir DIR."),
+        ] {
+            let full = io::Error::from_raw_os_error(28);
+            let told = Failure::from(HostsError::io(operation, path, full)).to_string();
+            assert!(told.ends_with(option), "{told}");
+        }
+        let read_only = io::Error::from_raw_os_error(30);
+        let told = Failure::from(HostsError::io("create", "/mnt/x", read_only)).to_string();
+        assert!(told.contains("mounted read-only"), "{told}");
         let failure = Failure::usage("what").while_doing("where");
         assert_eq!(
             (failure.to_string().as_str(), failure.status()),
             ("where: what", Status::Usage)
         );
+    }
+
+    #[test]
+    fn nothing_that_is_quoted_reaches_the_terminal() {
+        let failure = Failure::usage("no \u{1b}[2J\nsuch").with_advice("ad\rvice");
+        assert_eq!(failure.to_string(), "no ?[2J?such\nad?vice");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! From what is typed to what is done:
 //!
 //! - `args`: stock's command line, translated to clap's; `cli`: what there is;
+//!   `usage`: what is wrong with what was typed;
 //! - `cmd`: the subcommands, one to a file;
 //! - `open`: from a location to an open repository; `location`, `passphrase`,
 //!   `store`, `budget` (how memory is divided), `machine`;
@@ -33,11 +34,14 @@ mod report;
 mod snapshots;
 mod store;
 mod text;
+mod usage;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::time::Instant;
+
+use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command};
 use crate::error::{Failure, Result};
@@ -52,10 +56,15 @@ const OUTPUT_BYTES: usize = 32 * 1024;
 /// returns its exit status.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let started = Instant::now();
-    let parsed = match args::normalise(&cli::command(), arguments).map(cli::parse) {
+    let root = cli::command();
+    let arguments = match args::normalise(&root, arguments) {
+        Ok(arguments) => arguments,
         Err(failure) => return tell(&failure).into(),
-        Ok(Err(error)) => return explain(&error).into(),
-        Ok(Ok(parsed)) => parsed,
+    };
+    let command = args::command_of(&root, &arguments);
+    let parsed = match cli::parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return explain(&error, &root, command).into(),
     };
     let mut out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
     let mut status = match dispatch(&parsed, &mut out) {
@@ -66,6 +75,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(failure) => {
             // What was done by then comes first.
             let _ = out.flush();
+            if parsed.globals.json {
+                let _ = report::failure_line(&failure);
+            }
             tell(&failure)
         }
     };
@@ -89,9 +101,18 @@ fn tell(failure: &Failure) -> Status {
 }
 
 /// Tells what clap has to say: help that was asked for, or what is wrong.
-fn explain(error: &clap::Error) -> Status {
-    let _ = error.print();
-    if error.use_stderr() { Status::Usage } else { Status::Done }
+fn explain(error: &clap::Error, root: &clap::Command, command: Option<&str>) -> Status {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return Status::Usage;
+    }
+    if error.use_stderr() {
+        return tell(&usage::failure(error, root, command));
+    }
+    match write!(io::stdout(), "{error}").and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => tell(&error.into()),
+        _ => Status::Done,
+    }
 }
 
 /// Does what was asked.
@@ -111,6 +132,6 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
         Command::Ls(args) => cmd::ls::run(args, &context, out),
         Command::Ptar(args) => cmd::ptar::run(args, &context, out),
         Command::Restore(args) => cmd::restore::run(args, &context, out),
-        Command::Version(args) => cmd::version::run(args, out),
+        Command::Version(args) => cmd::version::run(args, &context, out),
     }
 }

@@ -33,6 +33,7 @@ impl Location {
     ///
     /// For a connector that is not here, and names of a configuration.
     pub(crate) fn parse(text: &OsStr) -> Result<Self> {
+        refuse_empty(text, "store")?;
         if text.as_bytes().starts_with(b"@") {
             let name = text.display();
             return Err(Failure::new(
@@ -77,6 +78,21 @@ impl fmt::Display for Location {
             Self::Archive(path) => write!(f, "ptar://{}", path.display()),
         }
     }
+}
+
+/// Refuses a location without text: in a script, a variable that was not set.
+/// It would else be the current directory.
+///
+/// # Errors
+///
+/// A usage error that calls it `what`.
+pub(crate) fn refuse_empty(text: &OsStr, what: &str) -> Result<()> {
+    if !text.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("the path of the {what} is empty")).with_advice(
+        "If it is a variable of a script, it was not set. `.` is the current directory.",
+    ))
 }
 
 /// The scheme of a location, and what follows it and its slashes.
@@ -160,6 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_not_here() {
+        assert_eq!(parsed("").unwrap_err().status(), Status::Usage);
         assert_eq!(parsed("s3://bucket/x").unwrap_err().status(), Status::NoStore);
         assert_eq!(parsed("foo:/bar").unwrap_err().status(), Status::NoStore);
         assert_eq!(parsed("@nas").unwrap_err().status(), Status::Failed);

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 /// Memory of the machine, or of the control group that we run in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Memory {
@@ -46,24 +48,58 @@ impl Memory {
 fn group_memory(line: &str) -> Option<Memory> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, group) = (fields.next()?, fields.next()?);
-    let (mount, limit, used) = match controllers {
-        "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    let (mount, files) = match controllers {
+        "" => ("/sys/fs/cgroup", GROUP_FILES),
         _ if controllers.split(',').any(|name| name == "memory") => {
-            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+            ("/sys/fs/cgroup/memory", GROUP_FILES_V1)
         }
         _ => return None,
     };
     let directory = PathBuf::from(format!("{mount}{group}"));
     // A limit above applies below; in a container only the mount may be there.
     let above = directory.ancestors().take_while(|path| path.starts_with(mount));
-    above.filter_map(|path| limits_of(path, limit, used)).reduce(Memory::smaller)
+    above.filter_map(|path| limits_of(path, &files)).reduce(Memory::smaller)
 }
 
-fn limits_of(group: &Path, limit: &str, used: &str) -> Option<Memory> {
-    let number = |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse().ok();
-    let total_bytes: u64 = number(limit)?;
+/// Files of a control group: limit, use, and the fields of `memory.stat` for
+/// what of that holds files.
+type GroupFiles = [&'static str; 4];
+
+const GROUP_FILES: GroupFiles = ["memory.max", "memory.current", "inactive_file", "active_file"];
+
+/// The same, in the first version of control groups.
+const GROUP_FILES_V1: GroupFiles =
+    ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file"];
+
+fn limits_of(group: &Path, [limit, used, inactive, active]: &GroupFiles) -> Option<Memory> {
+    let text = |name: &str| fs::read_to_string(group.join(name)).ok();
+    let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+    let total_bytes = number(limit)?;
     let used_bytes = number(used).unwrap_or(0);
-    Some(Memory { total_bytes, available_bytes: total_bytes.saturating_sub(used_bytes) })
+    // What was read of files is kept until somebody needs the memory: after a
+    // backup that is all there is.
+    let stat = text("memory.stat").unwrap_or_default();
+    let field = |name: &str| {
+        let value = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    let files_bytes = field(inactive).saturating_add(field(active));
+    let held_bytes = used_bytes.saturating_sub(files_bytes);
+    Some(Memory { total_bytes, available_bytes: total_bytes.saturating_sub(held_bytes) })
+}
+
+/// Descriptors that are open beside those of what is backed up, about.
+const OTHER_DESCRIPTORS: u64 = 128;
+
+/// Asks for as many descriptors as it takes to hold `places` open, as far as
+/// that is allowed. Where it is not, opening them fails and says so.
+pub(crate) fn allow_descriptors(places: usize) {
+    let wanted = (places as u64).saturating_add(OTHER_DESCRIPTORS);
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 /// Whether the processor has instructions for AES, as far as can be told.
@@ -145,5 +181,21 @@ mod tests {
     fn groups() {
         assert_eq!(group_memory("3:cpu,cpuacct:/x"), None);
         assert_eq!(group_memory("nonsense"), None);
+    }
+
+    #[test]
+    fn memory_that_holds_files_is_available() {
+        let group = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(group.path().join(name), text).unwrap();
+        assert_eq!(limits_of(group.path(), &GROUP_FILES), None);
+        for [limit, used, inactive, active] in [GROUP_FILES, GROUP_FILES_V1] {
+            write(limit, "1000\n");
+            write(used, "990\n");
+            write("memory.stat", &format!("anon 5\n{inactive} 700\n{active} 200\nother 7\n"));
+        }
+        let memory = Some(Memory { total_bytes: 1000, available_bytes: 910 });
+        assert_eq!(limits_of(group.path(), &GROUP_FILES_V1), memory);
+        write("memory.max", "max\n");
+        assert_eq!(limits_of(group.path(), &GROUP_FILES), None);
     }
 }

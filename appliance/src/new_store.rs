@@ -25,18 +25,20 @@ use crate::text::size::{self, Size};
 /// Bytes in a mebibyte.
 const MIB: u64 = 1024 * 1024;
 
-/// Most memory of a key derivation that is chosen without being told: stock's.
-const KDF_BYTES_MAX: u64 = 256 * MIB;
+/// Memory of a key derivation that is chosen without being told: what leaves
+/// room on a machine of 256 MiB, and is not far above what a backup takes.
+const KDF_BYTES_DEFAULT: u64 = 48 * MIB;
 
 /// Least of it: what is called sound for Argon2id.
 const KDF_BYTES_MIN: u64 = 19 * MIB;
 
-/// Passes of stock, over [`KDF_BYTES_MAX`].
-const KDF_TIME_MIN: u32 = 4;
+/// Least work, in bytes times passes: that of the second recommended option of
+/// RFC 9106, 64 MiB and 3 passes. What less memory costs an attacker less is
+/// made up for by passes.
+const KDF_WORK_BYTES: u64 = 192 * MIB;
 
-/// Most passes that are chosen without being told: a weak processor has to
-/// make them each time the store is opened.
-const KDF_TIME_MAX: u32 = 16;
+/// Passes over [`KDF_BYTES_DEFAULT`] and more. Those of stock, over 256 MiB.
+const KDF_TIME_MIN: u32 = 4;
 
 /// Length of a salt, in bytes, as stock's.
 const SALT_BYTES: usize = 16;
@@ -68,12 +70,14 @@ pub(crate) struct Choices {
     #[arg(long, value_name = "NAME", value_parser = parse_cipher, conflicts_with = "plaintext")]
     cipher: Option<Suite>,
 
-    /// Derive the key in so much memory: by default a quarter of the
-    /// machine's, from 19M to 256M
+    /// Derive the key in so much memory, each time the store is opened: by
+    /// default 48M, or a quarter of the machine's if that is less, but 19M at
+    /// least. 256M is what stock takes; more makes guessing dearer
     #[arg(long, value_name = "BYTES", value_parser = size::parse, conflicts_with = "plaintext")]
     kdf_memory: Option<u64>,
 
-    /// Derive the key in N passes: by default 4 over 256M, more over less
+    /// Derive the key in N passes: by default 4 over 48M and more, and over
+    /// less as many as make up for it
     #[arg(long, value_name = "N", conflicts_with = "plaintext")]
     kdf_time: Option<u32>,
 
@@ -99,15 +103,20 @@ fn parse_cipher(text: &str) -> Result<Suite, String> {
         .ok_or_else(|| String::from("neither aes256-gcm-siv nor chacha20-poly1305"))
 }
 
-/// Parameters of Argon2id for a machine with that much memory.
-fn affordable(total_bytes: u64, memory: Option<u64>, time: Option<u32>) -> Kdf {
-    let quarter = (total_bytes / 4).clamp(KDF_BYTES_MIN, KDF_BYTES_MAX);
+/// Memory of a key derivation that a machine with that much can afford.
+fn affordable_bytes(total_bytes: u64) -> u64 {
     // Whole mebibytes: easier to say.
-    let bytes = memory.unwrap_or(quarter / MIB * MIB).max(1);
-    let passes = (u64::from(KDF_TIME_MIN) * KDF_BYTES_MAX).div_ceil(bytes);
-    let chosen = u32::try_from(passes).unwrap_or(u32::MAX).clamp(KDF_TIME_MIN, KDF_TIME_MAX);
-    let memory_kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
-    Kdf::Argon2id { time: time.unwrap_or(chosen), memory_kib, threads: 1 }
+    let quarter = total_bytes / 4 / MIB * MIB;
+    quarter.clamp(KDF_BYTES_MIN, KDF_BYTES_DEFAULT)
+}
+
+/// Parameters of Argon2id with that much memory, in as many passes as were
+/// chosen, or as make up for it.
+fn argon2id(memory_bytes: u64, time: Option<u32>) -> Kdf {
+    let passes = KDF_WORK_BYTES.div_ceil(memory_bytes.max(1));
+    let passes = u32::try_from(passes).unwrap_or(u32::MAX).max(KDF_TIME_MIN);
+    let memory_kib = u32::try_from(memory_bytes / 1024).unwrap_or(u32::MAX);
+    Kdf::Argon2id { time: time.unwrap_or(passes), memory_kib, threads: 1 }
 }
 
 /// CONFIG of a new store, and its key if it has one.
@@ -153,13 +162,24 @@ impl NewStore {
         if choices.plaintext {
             return Ok(Self { config: emit(&config, None)?, key: None });
         }
-        let kdf = choices.kdf()?;
+        let total_bytes = machine::Memory::read().map_or(0, |memory| memory.total_bytes);
+        let kdf = choices.kdf(total_bytes)?;
         let passphrase = passphrase::choose(context.globals, choices.weak_passphrase)?;
         let mut salt = [0; SALT_BYTES];
         host.fill_random(&mut salt)?;
         let suite = choices.suite(context);
-        tell_derivation(context, &kdf);
-        let key = context.derive(&kdf, &passphrase, &salt)?;
+        if !context.globals.quiet && !context.globals.silent {
+            report::say(&format!("tiroir: {}", choices.explain(&kdf, total_bytes)));
+        }
+        let key = context.derive(&kdf, &passphrase, &salt).map_err(|failure| {
+            if choices.kdf_memory.is_none() {
+                return failure;
+            }
+            failure.with_advice(
+                "Choose less with -kdf-memory, which this machine needs each time; or derive the \
+                 key on a disk, slowly, with --kdf-arena FILE.",
+            )
+        })?;
         let canary = canary(&mut host, &key, suite)?;
         config.encryption = Some(Encryption { suite, kdf, salt: &salt, canary: &canary });
         Ok(Self { config: emit(&config, Some(&key))?, key: Some(key) })
@@ -167,15 +187,39 @@ impl NewStore {
 }
 
 impl Choices {
-    /// The key derivation that was chosen.
-    fn kdf(&self) -> Result<Kdf> {
-        let total = machine::Memory::read().map_or(0, |memory| memory.total_bytes);
-        let kdf = affordable(total, self.kdf_memory, self.kdf_time);
+    /// The key derivation that was chosen, on a machine with that much memory.
+    fn kdf(&self, total_bytes: u64) -> Result<Kdf> {
+        let memory = self.kdf_memory.unwrap_or_else(|| affordable_bytes(total_bytes));
+        let kdf = argon2id(memory, self.kdf_time);
         kdf.check().map_err(|error| {
             Failure::usage(error.to_string())
                 .with_advice("Choose other values for --kdf-memory and --kdf-time.")
         })?;
         Ok(kdf)
+    }
+
+    /// What opening the store will take, why so much, and what else there is.
+    fn explain(&self, kdf: &Kdf, total_bytes: u64) -> String {
+        let Kdf::Argon2id { time, memory_kib, .. } = *kdf else { return kdf.name().to_owned() };
+        let bytes = u64::from(memory_kib) * 1024;
+        let passes = if time == 1 { "1 pass" } else { &format!("{time} passes") };
+        let chosen = format!("to open the store will take {} of memory ({passes})", Size(bytes));
+        let why = if bytes < KDF_BYTES_MIN || bytes.saturating_mul(time.into()) < KDF_WORK_BYTES {
+            "as was asked for. That is less than is called sound: let the passphrase be long and \
+             random"
+        } else if self.kdf_memory.is_some() || self.kdf_time.is_some() {
+            "as was asked for"
+        } else if bytes < KDF_BYTES_DEFAULT {
+            let total = Size(total_bytes);
+            return format!(
+                "{chosen}: what a machine with {total} has to spare, with more passes for it. \
+                 -kdf-memory 48M is the usual choice, and dearer to guess"
+            );
+        } else {
+            "which small machines have too. If only larger ones will open it, -kdf-memory 256M, \
+             which stock takes, makes guessing dearer"
+        };
+        format!("{chosen}, {why}")
     }
 
     /// The cipher that was chosen. Says what another would gain and cost.
@@ -199,17 +243,6 @@ impl Choices {
             _ => {}
         }
         self.cipher.unwrap_or_default()
-    }
-}
-
-/// Says what deriving the key will take, each time that the store is opened.
-fn tell_derivation(context: &Context<'_>, kdf: &Kdf) {
-    if let Kdf::Argon2id { time, memory_kib, .. } = *kdf
-        && !context.globals.quiet
-        && !context.globals.silent
-    {
-        let memory = Size(u64::from(memory_kib) * 1024);
-        report::say(&format!("tiroir: key derivation: ARGON2ID, {memory}, {time} passes"));
     }
 }
 
@@ -239,22 +272,49 @@ fn emit(config: &Config<'_>, key: Option<&StoreKey>) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Status;
     use tiroir_core::repository::{key_opens, parse_config};
 
     #[test]
     fn derivation_is_affordable() {
-        let kdf = |total, memory, time| match affordable(total, memory, time) {
-            Kdf::Argon2id { time, memory_kib, threads: 1 } => (memory_kib / 1024, time),
-            other => panic!("{other:?}"),
+        let kdf = |total, kdf_memory, kdf_time| {
+            let choices = Choices { kdf_memory, kdf_time, ..Choices::default() };
+            match choices.kdf(total).unwrap() {
+                Kdf::Argon2id { time, memory_kib, threads: 1 } => (memory_kib / 1024, time),
+                other => panic!("{other:?}"),
+            }
         };
-        assert_eq!(kdf(8 << 30, None, None), (256, 4));
-        assert_eq!(kdf(1 << 30, None, None), (256, 4));
-        assert_eq!(kdf(512 << 20, None, None), (128, 8));
-        assert_eq!(kdf(128 << 20, None, None), (32, 16));
-        assert_eq!(kdf(64 << 20, None, None), (19, 16));
-        assert_eq!(kdf(0, None, None), (19, 16));
-        assert_eq!(kdf(8 << 30, Some(8 << 20), None), (8, 16));
+        assert_eq!(kdf(8 << 30, None, None), (48, 4));
+        assert_eq!(kdf(192 << 20, None, None), (48, 4));
+        assert_eq!(kdf(128 << 20, None, None), (32, 6));
+        assert_eq!(kdf(64 << 20, None, None), (19, 11));
+        assert_eq!(kdf(0, None, None), (19, 11));
+        assert_eq!(kdf(8 << 30, Some(256 << 20), None), (256, 4));
+        assert_eq!(kdf(8 << 30, Some(8 << 20), None), (8, 24));
         assert_eq!(kdf(8 << 30, Some(1 << 30), Some(1)), (1024, 1));
+        for total in (0..1000).map(|mib| mib << 20) {
+            let (memory, time) = kdf(total, None, None);
+            assert!((19..=48).contains(&memory) && memory * time >= 192);
+        }
+        let too_little = Choices { kdf_memory: Some(1), ..Choices::default() };
+        assert_eq!(too_little.kdf(0).unwrap_err().status(), Status::Usage);
+    }
+
+    #[test]
+    fn derivation_is_explained() {
+        let told = |total, kdf_memory, kdf_time| {
+            let choices = Choices { kdf_memory, kdf_time, ..Choices::default() };
+            choices.explain(&choices.kdf(total).unwrap(), total)
+        };
+        let usual = told(8 << 30, None, None);
+        assert!(usual.contains("48 MiB of memory (4 passes)") && usual.contains("256M"), "{usual}");
+        let small = told(64 << 20, None, None);
+        assert!(small.contains("19 MiB of memory (11 passes)"), "{small}");
+        assert!(small.contains("a machine with 64 MiB"), "{small}");
+        assert!(told(0, Some(256 << 20), None).ends_with("as was asked for"));
+        for weak in [told(0, Some(8 << 20), None), told(0, Some(48 << 20), Some(1))] {
+            assert!(weak.contains("less than is called sound"), "{weak}");
+        }
     }
 
     #[test]

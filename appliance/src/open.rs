@@ -2,6 +2,7 @@
 //! index.
 
 use std::cell::Cell;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,6 +124,17 @@ impl<'g> Context<'g> {
         PathBuf::from(if is_fit { disk } else { Path::new("/tmp") })
     }
 
+    /// Sees that there is a place for temporary files, before anything needs it.
+    fn check_spool_directory(&self) -> Result<()> {
+        let directory = self.spool_directory();
+        if directory.is_dir() {
+            return Ok(());
+        }
+        let what = format!("there is no directory {} for temporary files", directory.display());
+        Err(Failure::new(Status::NoTarget, what)
+            .with_advice("Make it, or say another one with --spool DIR or in TMPDIR."))
+    }
+
     /// Where indexes are kept; nothing if there is no such place.
     fn cache_directory(&self) -> Option<PathBuf> {
         if let Some(directory) = &self.globals.cache_dir {
@@ -233,12 +245,14 @@ impl<'g> Context<'g> {
                 (None, Asking::IfRefused) => {}
             }
         }
-        for _ in 0..passphrase::ATTEMPTS {
+        for attempt in 1..=passphrase::ATTEMPTS {
             let passphrase = passphrase::ask(asking.prompt())?;
             if let Some(key) = self.derive_and_compare(config, encryption, &passphrase)? {
                 return Ok(key);
             }
-            report::warn("the passphrase does not open the store");
+            if attempt < passphrase::ATTEMPTS {
+                report::warn("the passphrase does not open the store: try again");
+            }
         }
         Err(refused())
     }
@@ -346,6 +360,7 @@ impl<'g> Context<'g> {
             share,
             work_bytes(usize::try_from(chunk_bytes).unwrap_or(usize::MAX)),
         )?;
+        self.check_spool_directory()?;
         let mut memory = plan.allocate()?;
         let (memory, rest) = plan.divide(&mut memory).map_err(damaged)?;
         let id = parsed.repository_id;
@@ -440,6 +455,8 @@ fn refused() -> Failure {
 fn no_store(location: &Location, error: HostsError) -> Failure {
     let kind = error.kind();
     let is_rule = error.io_error().is_none();
+    let is_file =
+        error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotADirectory);
     let failure = Failure::from(error)
         .while_doing(format_args!("failed to open the repository at {location}"));
     match kind {
@@ -448,6 +465,10 @@ fn no_store(location: &Location, error: HostsError) -> Failure {
              tiroir at STORE COMMAND. Is its disk mounted?",
         ),
         HostErrorKind::PermissionDenied => failure.with_status(Status::NoStore),
+        _ if is_file => failure.with_status(Status::NoStore).with_advice(
+            "A store is a directory, or a ptar archive: that file is neither, or a part of the path \
+             is a file.",
+        ),
         _ if is_rule => failure.with_status(Status::Integrity),
         _ => failure,
     }
@@ -479,7 +500,7 @@ fn read_key(path: &Path) -> Result<StoreKey> {
     let failure = |error| Failure::io(format_args!("read key {}", path.display()), error);
     let file = std::fs::File::open(path).map_err(failure)?;
     let mut text = Zeroizing::new(Vec::with_capacity(4 * KEY_DIGITS));
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, 2 * KEY_DIGITS as u64), &mut text)
+    io::Read::read_to_end(&mut io::Read::take(file, 2 * KEY_DIGITS as u64), &mut text)
         .map_err(failure)?;
     parse_key(text.trim_ascii()).ok_or_else(|| {
         let what = format!("{} holds no derived key", path.display());

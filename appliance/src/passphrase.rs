@@ -25,19 +25,19 @@ pub(crate) const ATTEMPTS: u32 = 3;
 /// Variables of the environment that may hold the passphrase.
 const VARIABLES: [&str; 2] = ["TIROIR_PASSPHRASE", "PLAKAR_PASSPHRASE"];
 
-/// The passphrase, if one was given without a terminal. An empty one counts as
-/// none, as in stock.
+/// The passphrase, if one was given without a terminal. An empty variable counts
+/// as none, as in stock.
 ///
 /// # Errors
 ///
-/// When the descriptor or the file that was named cannot be read.
+/// When the descriptor or the file that was named cannot be read, or is empty.
 pub(crate) fn given(globals: &Globals) -> Result<Option<Passphrase>> {
     if let Some(descriptor) = globals.passphrase_fd {
         let path = format!("/dev/fd/{descriptor}");
         return read_file(Path::new(&path), "the passphrase descriptor").map(Some);
     }
     if let Some(path) = &globals.keyfile {
-        return read_file(path, "key file").map(|text| Some(text).filter(|text| !text.is_empty()));
+        return read_file(path, "key file").map(Some);
     }
     let mut values = VARIABLES.iter().filter_map(std::env::var_os);
     let found = values.find(|value| !value.is_empty());
@@ -57,7 +57,22 @@ fn read_file(path: &Path, what: &str) -> Result<Passphrase> {
     if text.last() == Some(&b'\n') {
         text.pop();
     }
-    Ok(text)
+    match text.last() {
+        None => {
+            let what = format!("{what} {} is empty", path.display());
+            Err(Failure::new(Status::Authentication, what)
+                .with_advice("It holds the passphrase, with one line end or none behind it."))
+        }
+        Some(b'\r' | b'\n') => {
+            crate::report::warn(&format!(
+                "{what} {} ends with more than one line end, or with that of another system: \
+                 what is there beside the last line feed counts as part of the passphrase",
+                path.display()
+            ));
+            Ok(text)
+        }
+        Some(_) => Ok(text),
+    }
 }
 
 /// Asks for a passphrase on the terminal, without showing it.
@@ -236,6 +251,11 @@ mod tests {
         }
         std::fs::write(&path, vec![0; PASSPHRASE_BYTES_MAX + 1]).unwrap();
         assert!(read_file(&path, "key file").is_err());
+        for nothing in ["", "\n"] {
+            std::fs::write(&path, nothing).unwrap();
+            let failure = read_file(&path, "key file").unwrap_err();
+            assert_eq!(failure.status(), Status::Authentication);
+        }
     }
 
     #[test]

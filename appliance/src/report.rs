@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cli::Globals;
+use crate::error::Failure;
 use crate::text::duration;
 use crate::text::json::Line;
 use crate::text::printable::Printable;
@@ -30,7 +31,7 @@ pub(crate) fn say(line: &str) {
 
 /// Warns the user of what is no failure.
 pub(crate) fn warn(text: &str) {
-    say(&format!("tiroir: warning: {text}"));
+    say(&format!("tiroir: warning: {}", Printable(text.as_bytes())));
 }
 
 /// Removes the line of progress, if there is one.
@@ -107,7 +108,7 @@ impl Reporter {
         }
         match self.form {
             Form::Json => {
-                let _ = failure_line(path, message);
+                let _ = event_line("failure", path, message);
             }
             Form::Text if path.is_empty() => {
                 say(&format!("KO ✘ {}", Printable(message.as_bytes())));
@@ -120,8 +121,12 @@ impl Reporter {
 
     /// Something about an entry is worth a line.
     pub(crate) fn noted(&mut self, path: &[u8], message: &str) {
-        if self.tells_failures && self.form == Form::Text {
-            warn(&format!("{}: {message}", Printable(path)));
+        match self.form {
+            _ if !self.tells_failures => {}
+            Form::Json => {
+                let _ = event_line("warning", path, message);
+            }
+            Form::Text => warn(&format!("{}: {message}", Printable(path))),
         }
     }
 
@@ -157,9 +162,10 @@ impl Reporter {
         let speed = self.bytes.saturating_mul(1000) / millis;
         let nanos = i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX);
         let mut line = format!(
-            "{}: {} entries, {}, {}/s, {}",
+            "{}: {} {}, {}, {}/s, {}",
             self.verb,
             self.files,
+            if self.files == 1 { "entry" } else { "entries" },
             Size(self.bytes),
             Size(speed),
             duration::Duration(nanos).rounded(),
@@ -177,16 +183,48 @@ impl Drop for Reporter {
     }
 }
 
-/// Writes what could not be done as a line of JSON. A reader that went away
+/// Standard output is what was asked for, an archive for instance: lines of
+/// JSON go to standard error.
+static OUTPUT_IS_DATA: AtomicBool = AtomicBool::new(false);
+
+/// Keeps everything that is told away from standard output.
+pub(crate) fn output_is_data() {
+    OUTPUT_IS_DATA.store(true, Ordering::Relaxed);
+}
+
+/// Writes a line of JSON where it belongs.
+fn write_json(line: &[u8]) -> io::Result<()> {
+    if OUTPUT_IS_DATA.load(Ordering::Relaxed) {
+        io::stderr().lock().write_all(line)
+    } else {
+        io::stdout().lock().write_all(line)
+    }
+}
+
+/// Tells as a line of JSON why the command was not done.
+pub(crate) fn failure_line(failure: &Failure) -> io::Result<()> {
+    let mut text = Vec::new();
+    let mut line = Line::new(&mut text, "error")?;
+    line.number("status", failure.status().code())?;
+    line.text("error", failure.what().as_bytes())?;
+    if !failure.advice().is_empty() {
+        line.text("advice", failure.advice().as_bytes())?;
+    }
+    line.end()?;
+    write_json(&text)
+}
+
+/// Writes what is told of an entry as a line of JSON. A reader that went away
 /// must not end a backup.
-fn failure_line(path: &[u8], message: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let mut line = Line::new(&mut out, "failure")?;
+fn event_line(kind: &str, path: &[u8], message: &str) -> io::Result<()> {
+    let mut text = Vec::new();
+    let mut line = Line::new(&mut text, kind)?;
     if !path.is_empty() {
         line.text("path", path)?;
     }
     line.text("error", message.as_bytes())?;
-    line.end()
+    line.end()?;
+    write_json(&text)
 }
 
 /// `without errors`, `with 1 error`, `with 7 errors`.
@@ -209,7 +247,7 @@ mod tests {
         reporter.entry();
         reporter.moved(3 << 20);
         let line = reporter.line(Duration::from_secs(2));
-        assert_eq!(line, "backup: 1 entries, 3.0 MiB, 1.5 MiB/s, 2s");
+        assert_eq!(line, "backup: 1 entry, 3.0 MiB, 1.5 MiB/s, 2s");
         reporter.tells_failures = false;
         reporter.failed(b"/x", "no");
         let line = reporter.line(Duration::ZERO);

@@ -119,7 +119,11 @@ impl Snapshot {
                     Printable(&path),
                     self.id
                 ),
-            )),
+            )
+            .with_advice(format!(
+                "A path starts at {}, unless it starts with a slash.",
+                String::from_utf8_lossy(&self.directory)
+            ))),
             Err(error) => Err(error.into()),
         }
     }

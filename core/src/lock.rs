@@ -74,11 +74,11 @@ impl SharedLock {
             if name == self.name {
                 continue;
             }
-            let Some((when, is_exclusive)) = read_lock(repository, &name)? else { continue };
+            let Some(holder) = holder(repository, &name)? else { continue };
             let now = repository.host.now();
-            if now.secs - when.secs >= STALE_SECS {
+            if now.secs - holder.since.secs >= STALE_SECS {
                 repository.store.delete(StoreResource::Lock, &name)?;
-            } else if is_exclusive {
+            } else if holder.is_exclusive {
                 return Err(Error::Locked(name));
             }
         }
@@ -159,12 +159,29 @@ fn next_lock<S: Store>(store: &mut S, after: Option<Mac>) -> Result<Option<Mac>,
     Ok(found)
 }
 
-/// Reads a lock: when it was written, and whether it is exclusive. Nothing if
-/// it is gone by now.
-fn read_lock<L: Lend>(
+/// Who holds a lock.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Holder {
+    /// When it was last refreshed.
+    pub since: Timestamp,
+    /// Whether nobody else may use the store.
+    pub is_exclusive: bool,
+    /// On which machine, as far as it is short enough.
+    pub hostname: heapless::Vec<u8, HOLDER_BYTES_MAX>,
+}
+
+/// Longest name of a machine that is kept, in bytes.
+const HOLDER_BYTES_MAX: usize = 64;
+
+/// Reads a lock. Nothing if it is gone by now.
+///
+/// # Errors
+///
+/// [`Error::Damaged`], and the connector's.
+pub fn holder<L: Lend>(
     repository: &mut Repository<'_, L>,
     name: &Mac,
-) -> Result<Option<(Timestamp, bool)>, Error<L::Error>> {
+) -> Result<Option<Holder>, Error<L::Error>> {
     let subject = Subject::Lock(*name);
     let damaged = Error::damaged(subject);
     let size = match repository.store.size(StoreResource::Lock, name)? {
@@ -196,5 +213,7 @@ fn read_lock<L: Lend>(
         })
         .map_err(&damaged)?;
     let lock = Lock::parse(&record[..len]).map_err(damaged)?;
-    Ok(Some((lock.timestamp, lock.exclusive)))
+    let kept = lock.hostname.len().min(HOLDER_BYTES_MAX);
+    let hostname = heapless::Vec::from_slice(&lock.hostname[..kept]).unwrap_or_default();
+    Ok(Some(Holder { since: lock.timestamp, is_exclusive: lock.exclusive, hostname }))
 }

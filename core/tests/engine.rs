@@ -265,6 +265,7 @@ fn unchanged_costs_next_to_nothing() {
     assert_eq!(second.new_bytes, 0);
     assert!(second.unchanged > 700);
     assert_eq!(second.summary, first.summary);
+    assert!(first.previous_at.is_none() && second.previous_at.is_some());
     // A header, and one index blob or two: the trees are the same.
     assert!(second.written.blobs < 4, "{:?}", second.written);
     assert_eq!(check_all(store).0, (2, vec![]));

@@ -20,7 +20,7 @@ pub type Result<T, E = HostsError> = std::result::Result<T, E>;
 #[derive(Debug)]
 enum Cause {
     /// The operating system said so.
-    Io(io::Error),
+    Io(System),
     /// SQLite said so. Boxed: it is much larger than the others.
     Database(Box<rusqlite::Error>),
     /// A rule of this crate, spelled out.
@@ -28,6 +28,20 @@ enum Cause {
     /// Somebody else said so: `path` holds the whole message.
     Recorded,
 }
+
+/// An error of the operating system, without the number that Rust puts behind
+/// its text: it is recorded in snapshots and shown to people.
+#[derive(Debug)]
+struct System(io::Error);
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        f.write_str(text.split(" (os error ").next().unwrap_or_default())
+    }
+}
+
+impl Error for System {}
 
 /// An operation on something outside of the process that failed.
 #[derive(Debug)]
@@ -49,7 +63,7 @@ impl HostsError {
     /// The same, for a path as connectors are given it.
     #[must_use]
     pub fn io_bytes(operation: &'static str, path: &[u8], cause: io::Error) -> Self {
-        Self { operation, path: path.to_vec(), cause: Cause::Io(cause) }
+        Self { operation, path: path.to_vec(), cause: Cause::Io(System(cause)) }
     }
 
     /// SQLite refused `operation` on the database at `path`.
@@ -84,7 +98,7 @@ impl HostsError {
     #[must_use]
     pub fn io_error(&self) -> Option<&io::Error> {
         match &self.cause {
-            Cause::Io(error) => Some(error),
+            Cause::Io(System(error)) => Some(error),
             _ => None,
         }
     }
@@ -145,7 +159,13 @@ fn io_kind(error: &io::Error) -> HostErrorKind {
 
 /// Kind of an error of SQLite.
 fn database_kind(error: &rusqlite::Error) -> HostErrorKind {
-    use rusqlite::ErrorCode;
+    use rusqlite::{ErrorCode, ffi};
+    // Memory that is shared through a file is made by making the file longer.
+    if let rusqlite::Error::SqliteFailure(failure, _) = error
+        && failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+    {
+        return HostErrorKind::NoSpace;
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => HostErrorKind::NoSpace,
         Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => HostErrorKind::PermissionDenied,
@@ -157,7 +177,7 @@ fn database_kind(error: &rusqlite::Error) -> HostErrorKind {
 impl HostError for HostsError {
     fn kind(&self) -> HostErrorKind {
         match &self.cause {
-            Cause::Io(error) => io_kind(error),
+            Cause::Io(System(error)) => io_kind(error),
             Cause::Database(error) => database_kind(error),
             Cause::Rule(kind, _) => *kind,
             Cause::Recorded => HostErrorKind::Other,
@@ -218,7 +238,7 @@ mod tests {
         let full = HostsError::io("write", "/mnt/disk/tmp.1", io::Error::from_raw_os_error(28));
         assert_eq!(full.to_string(), "cannot write /mnt/disk/tmp.1");
         assert_eq!(full.kind(), HostErrorKind::NoSpace);
-        assert_eq!(full.source().unwrap().to_string(), "No space left on device (os error 28)");
+        assert_eq!(full.source().unwrap().to_string(), "No space left on device");
 
         let absent = HostsError::io("open", "/nowhere", io::ErrorKind::NotFound.into());
         assert_eq!(absent.kind(), HostErrorKind::NotFound);

@@ -380,6 +380,17 @@ impl Running {
         self.stdin.as_mut().expect("open until finish").write_all(bytes).expect("a reader");
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.child.id()).expect("a process");
+        let id = rustix::process::Pid::from_raw(id).expect("a process");
+        rustix::process::kill_process(id, signal).expect("a process that runs");
+    }
+
     /// Whether it has ended, in whatever way.
     ///
     /// # Panics

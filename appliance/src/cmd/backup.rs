@@ -1,35 +1,41 @@
-//! `backup`: takes a snapshot of a directory, a file, or standard input.
+//! `backup`: takes a snapshot of directories and files, or of standard input.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use tiroir_core::error::Error;
 use tiroir_core::importer::Importer;
+use tiroir_core::lock::holder;
 use tiroir_core::snapshot::backup::{Event, Options, Report, backup, backup_bytes};
 use tiroir_core::snapshot::check::{self, check_bytes, check_snapshot};
 use tiroir_core::time::Timestamp;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::ignore::IgnorePatterns;
 use tiroir_hosts::fs::importer::FsImporter;
+use tiroir_hosts::fs::several::SeveralImporter;
 use tiroir_hosts::stdio::StdinImporter;
 
 use super::version::CLIENT;
-use crate::error::{Failure, Result};
+use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
 use crate::filter::{now, parse_time};
-use crate::location::{Location, absolute, split_scheme};
+use crate::location::{Location, absolute, refuse_empty, split_scheme};
 use crate::machine;
 use crate::open::Context;
 use crate::report::{self, Form, Reporter, with_errors};
 use crate::store::Repo;
 use crate::text::duration::Duration;
 use crate::text::json::Line;
+use crate::text::printable::Printable;
 use crate::text::size::Size;
+use crate::text::time::Rfc3339;
 
-/// Back up a directory, a file, or standard input
+/// Back up directories and files, or standard input
 ///
-/// What has not changed since the newest snapshot of the same place is not read
+/// Several paths come into one snapshot, whose root is the directory that leads
+/// to all of them. What has not changed since the newest snapshot of the same place is not read
 /// again. What cannot be read is told, recorded in the snapshot, and makes the
 /// exit status 3.
 #[derive(Debug, clap::Args)]
@@ -96,11 +102,15 @@ pub(crate) struct Args {
           action = clap::ArgAction::Append)]
     options: Vec<String>,
 
-    /// What to back up: a path, `fs:PATH`, or `stdin:NAME` for standard input
-    /// as a file of that name. The current directory by default
+    /// What to back up: paths, also as `fs:PATH`, or `stdin:NAME` for standard
+    /// input as a file of that name. The current directory by default
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
 }
+
+/// What an interruption leaves.
+const INTERRUPTED: &str = "No snapshot was made. What was stored by now stays, and the next \
+                           backup does not store it again.";
 
 /// What is backed up.
 #[derive(Debug)]
@@ -118,6 +128,7 @@ impl Place {
     ///
     /// For an importer that is not here.
     pub(super) fn parse(text: &OsStr) -> Result<Self> {
+        refuse_empty(text, "source")?;
         if text.as_bytes().starts_with(b"@") {
             let what = format!("could not resolve importer: {}", text.display());
             return Err(Failure::new(Status::Failed, what)
@@ -143,34 +154,66 @@ impl Place {
 ///
 /// What keeps the snapshot from being made.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
-    let place = match args.paths.as_slice() {
-        [] => Place::parse(OsStr::new("."))?,
-        [path] => Place::parse(path)?,
-        [..] => {
-            return Err(Failure::usage("several places cannot be put in one snapshot yet")
-                .with_advice("Back them up one after the other."));
-        }
-    };
+    let source = Source::of(&args.paths)?;
     if args.force_timestamp.is_some_and(|time| time > now()) {
         return Err(Failure::usage("forced timestamp cannot be in the future"));
     }
     let one_file_system = args.one_file_system()?;
     let opened = context.open()?;
-    match place {
-        Place::Stdin(name) => args.store(context, opened, &mut StdinImporter::new(&name), out),
-        Place::Path(path) => {
-            let ignore = args.patterns(&opened.location)?;
-            let mut importer = open_importer(&path)?
-                .with_one_file_system(one_file_system)?
-                .with_ignore(ignore.build()?);
-            if importer.is_root_ignored() {
-                report::warn(&format!(
-                    "{} itself is left out by a pattern: the snapshot will hold nothing of it",
-                    path.display()
-                ));
-            }
-            args.store(context, opened, &mut importer, out)
+    let paths = match source {
+        Source::Stdin(name) => {
+            return args.store(context, opened, &mut StdinImporter::new(&name), out);
         }
+        Source::Paths(paths) => paths,
+    };
+    let ignore = args.patterns(&opened.location)?.build()?;
+    let set_up = |importer: FsImporter| {
+        let importer = importer.with_one_file_system(one_file_system)?.with_ignore(ignore.clone());
+        if importer.is_root_ignored() {
+            let path = Printable(importer.top()).to_string();
+            report::warn(&format!(
+                "{path} itself is left out by a pattern: the snapshot will hold nothing of it"
+            ));
+        }
+        Ok(importer)
+    };
+    if let [path] = paths.as_slice() {
+        let mut importer = set_up(open_importer(path)?)?;
+        return args.store(context, opened, &mut importer, out);
+    }
+    machine::allow_descriptors(paths.len());
+    let mut importer = SeveralImporter::open(&paths, set_up).map_err(nothing_there)?;
+    args.store(context, opened, &mut importer, out)
+}
+
+/// What goes into one snapshot.
+#[derive(Debug)]
+enum Source {
+    /// Paths of the local file system.
+    Paths(Vec<PathBuf>),
+    /// Standard input, as a file of that name.
+    Stdin(Vec<u8>),
+}
+
+impl Source {
+    /// Understands the arguments: the current directory, if there are none.
+    fn of(arguments: &[OsString]) -> Result<Self> {
+        let here = [OsString::from(".")];
+        let arguments = if arguments.is_empty() { &here[..] } else { arguments };
+        let mut paths = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            match Place::parse(argument)? {
+                Place::Path(path) => paths.push(path),
+                Place::Stdin(name) if arguments.len() == 1 => return Ok(Self::Stdin(name)),
+                Place::Stdin(_) => {
+                    return Err(Failure::usage(
+                        "standard input and other sources cannot be put into one snapshot",
+                    )
+                    .with_advice("Back them up one after the other."));
+                }
+            }
+        }
+        Ok(Self::Paths(paths))
     }
 }
 
@@ -180,11 +223,14 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
 ///
 /// Of the system, as when there is nothing.
 pub(super) fn open_importer(path: &Path) -> Result<FsImporter> {
-    FsImporter::open(path).map_err(|error| {
-        Failure::from(error)
-            .while_doing(format_args!("nothing to back up at {}", path.display()))
-            .with_advice("Nothing was stored.")
-    })
+    FsImporter::open(path).map_err(nothing_there)
+}
+
+/// Why there is nothing to back up.
+fn nothing_there(error: HostsError) -> Failure {
+    Failure::from(error)
+        .while_doing("there is nothing to back up")
+        .with_advice("Nothing was stored.")
 }
 
 impl Args {
@@ -255,10 +301,14 @@ impl Args {
         let work_bytes = |chunk_bytes| backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes));
         context.with_repository(opened, work_bytes, |repo, memory| {
             let mut reporter = Reporter::new(context.globals, "backup");
-            let report = backup(repo, importer, &options, memory, &mut |event| {
+            let made = backup(repo, importer, &options, memory, &mut |event| {
                 tell(event, &mut reporter);
-            })?;
+            });
+            let report = made.map_err(|error| why_not(error, repo))?;
             let form = reporter.finish();
+            if let Some(warning) = clock_warning(report.previous_at, now()) {
+                report::warn(&warning);
+            }
             if report.lock_left_behind {
                 report::warn(
                     "the lock of the store could not be given back: it is void in 10 minutes",
@@ -304,6 +354,33 @@ impl Args {
         let tags = list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         tags.filter(|tag| !tag.is_empty()).map(<[u8]>::to_vec).collect()
     }
+}
+
+/// Why no snapshot was made.
+fn why_not(error: EngineError, repo: &mut Repo<'_>) -> Failure {
+    let holder = match &error {
+        Error::Locked(name) => holder(repo, name).ok().flatten(),
+        _ => None,
+    };
+    let failure = Failure::from(error).if_interrupted(INTERRUPTED);
+    match holder {
+        None => failure,
+        Some(holder) => failure.while_doing(format_args!(
+            "{}, since {}",
+            Printable(&holder.hostname),
+            Rfc3339(holder.since)
+        )),
+    }
+}
+
+/// What to say where the snapshot before this one lies in the future: it stays
+/// the newest, and this one would be missed.
+fn clock_warning(previous: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let previous = Rfc3339(previous.filter(|previous| *previous > now)?);
+    Some(format!(
+        "another snapshot of this place was taken in the future, {previous}, or the clock of this \
+         machine is wrong: `restore` without a snapshot takes that one for the newest"
+    ))
 }
 
 /// A pattern that matches one path and nothing else; nothing for a path that
@@ -420,6 +497,15 @@ impl Provenance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_that_were_set_back() {
+        let at = |secs| Timestamp { secs, nanos: 0 };
+        assert_eq!(clock_warning(None, at(5)), None);
+        assert_eq!(clock_warning(Some(at(5)), at(5)), None);
+        let warning = clock_warning(Some(at(1_893_456_000)), at(5)).unwrap();
+        assert!(warning.contains("2030-01-01T00:00:00Z"), "{warning}");
+    }
 
     #[test]
     fn places() {

@@ -43,6 +43,7 @@ const GZIP: &[u8] = b"application/gzip";
 /// Of `out`, and what keeps all files from being read. The status is that of
 /// the first file that failed.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
+    report::output_is_data();
     let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, DECODE_SCRATCH_BYTES_MIN);
     context.read(work_bytes, |repo, memory| {
         let mut desk = Desk::new(repo, memory)?;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use crate::exit::Status;
 
 /// Explain a command
@@ -25,10 +25,7 @@ pub(crate) fn run(args: &Args, out: &mut dyn Write) -> Result<Status> {
         None => root.render_help(),
         Some(name) => root
             .find_subcommand_mut(name)
-            .ok_or_else(|| {
-                Failure::usage(format!("unknown command: {name}"))
-                    .with_advice("`tiroir help` lists them.")
-            })?
+            .ok_or_else(|| crate::usage::unknown_command(&crate::cli::command(), name))?
             .render_long_help(),
     };
     write!(out, "{text}")?;

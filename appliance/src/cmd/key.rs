@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::open::Context;
+use crate::text::json::Line;
 
 /// Print or save the derived key of a store
 ///
@@ -43,7 +44,13 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     }
     text.push('\n');
     let Some(path) = &args.out else {
-        out.write_all(text.as_bytes())?;
+        if context.globals.json {
+            let mut line = Line::new(out, "key")?;
+            line.text("key", text.trim_end().as_bytes())?;
+            line.end()?;
+        } else {
+            out.write_all(text.as_bytes())?;
+        }
         return Ok(Status::Done);
     };
     let failure = |error| Failure::io(format_args!("save the key in {}", path.display()), error);

@@ -12,7 +12,6 @@ use tiroir_core::snapshot::ReadMemory;
 use tiroir_core::snapshot::backup::{Options, Report, backup_bytes, backup_into};
 use tiroir_core::store::Store as _;
 use tiroir_hosts::error::HostsError;
-use tiroir_hosts::fs::importer::FsImporter;
 use tiroir_hosts::ptar::PtarWriter;
 use tiroir_hosts::snapshot::copy_snapshot;
 use tiroir_hosts::stdio::StdinImporter;
@@ -22,10 +21,10 @@ use crate::budget::Share;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::Filters;
-use crate::location::{Location, absolute};
+use crate::location::{Location, absolute, refuse_empty};
 use crate::new_store::{Choices, NewStore};
 use crate::open::{Context, Opened};
-use crate::report::Reporter;
+use crate::report::{self, Reporter};
 use crate::snapshots::{self, SORT_BYTES};
 use crate::store::{AnyStore, Appliance};
 
@@ -34,8 +33,8 @@ const PACKFILE_BYTES_MAX: u64 = u64::MAX;
 
 /// Write an archive: a store in one file
 ///
-/// The archive holds all snapshots of the stores of -k, and one of PATH, and
-/// exists when it is whole. Stock opens it if it is called *.ptar.
+/// The archive holds all snapshots of the stores of -k, then one of each PATH,
+/// and exists when it is whole. Stock opens it if it is called *.ptar.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -55,8 +54,8 @@ pub(crate) struct Args {
           action = clap::ArgAction::Append)]
     stores: Vec<OsString>,
 
-    /// What to put into it: a path, `fs:PATH`, or `stdin:NAME`. The current
-    /// directory by default, if there is no -k
+    /// What to put into it, each as a snapshot: a path, `fs:PATH`, or
+    /// `stdin:NAME`. The current directory by default, if there is no -k
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
 }
@@ -67,41 +66,52 @@ pub(crate) struct Args {
 ///
 /// What keeps it from being written; then there is none.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
-    let place = match args.paths.as_slice() {
-        [] if !args.stores.is_empty() => None,
-        [] => Some(Place::parse(OsStr::new("."))?),
-        [path] => Some(Place::parse(path)?),
-        [..] => {
-            return Err(Failure::usage("several places cannot be put in one archive yet")
-                .with_advice("Write an archive of each."));
-        }
-    };
+    let mut places =
+        args.paths.iter().map(|path| Place::parse(path)).collect::<Result<Vec<_>>>()?;
+    if places.is_empty() && args.stores.is_empty() {
+        places.push(Place::parse(OsStr::new("."))?);
+    }
+    if places.iter().filter(|place| matches!(place, Place::Stdin(_))).count() > 1 {
+        return Err(Failure::usage("standard input can be read once only"));
+    }
+    refuse_empty(args.output.as_os_str(), "archive")?;
     let is_stream = args.output.as_os_str() == "-";
+    if is_stream {
+        report::output_is_data();
+    }
     let output = if is_stream { args.output.clone() } else { absolute(&args.output)? };
     if !is_stream {
         args.check_output(&output)?;
     }
     // Opened first: nobody is asked for a passphrase if there is nothing.
-    let mut source = match place {
-        None => None,
-        Some(Place::Stdin(name)) => Some(Source::Stdin(StdinImporter::new(&name))),
-        Some(Place::Path(path)) => Some(Source::Path(Box::new(open_importer(&path)?))),
-    };
-    let stores =
-        args.stores.iter().map(|text| Location::parse(text)).collect::<Result<Vec<_>>>()?;
-    args.write(context, output, source.as_mut(), &stores, out)
-}
-
-/// What is backed up into the archive.
-enum Source {
-    Path(Box<FsImporter>),
-    Stdin(StdinImporter),
+    for place in &places {
+        if let Place::Path(path) = place {
+            open_importer(path)?;
+        }
+    }
+    let mut stores = Vec::with_capacity(args.stores.len());
+    for text in &args.stores {
+        let location = Location::parse(text)?;
+        // As in stock, a store that is named twice goes in once.
+        if !stores.contains(&location) {
+            stores.push(location);
+        }
+    }
+    args.write(context, output, &places, &stores, out)
 }
 
 impl Args {
     /// Sees that the archive can be there.
     fn check_output(&self, output: &std::path::Path) -> Result<()> {
-        if output.symlink_metadata().is_ok() && !self.overwrite {
+        let there = output.symlink_metadata().ok();
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            let what = format!("{} is there, and is no file", output.display());
+            return Err(Failure::new(Status::Failed, what).with_advice(
+                "An archive takes the place of a file only: neither of a directory or device, nor \
+                 of a symbolic link.",
+            ));
+        }
+        if there.is_some() && !self.overwrite {
             let what = format!("ptar archive {} already exists", output.display());
             return Err(Failure::new(Status::Failed, what)
                 .with_advice("Use -overwrite to replace it when the new one is whole."));
@@ -119,7 +129,7 @@ impl Args {
         &self,
         context: &Context<'_>,
         output: PathBuf,
-        source: Option<&mut Source>,
+        places: &[Place],
         stores: &[Location],
         out: &mut dyn Write,
     ) -> Result<Status> {
@@ -136,7 +146,7 @@ impl Args {
         let NewStore { config, key } = new;
         let opened = Opened { location: Location::Archive(output), store, config, key };
         let share = if stores.is_empty() { Share::All } else { Share::Half };
-        context.with_new_repository(opened, share, backup_bytes, |repo, memory| {
+        let written = context.with_new_repository(opened, share, backup_bytes, |repo, memory| {
             let mut name = Mac::ZERO;
             repo.host.fill_random(&mut name.0)?;
             let mut session = Session::new(repo, name)?;
@@ -144,14 +154,20 @@ impl Args {
             for opened in opened_stores {
                 writing.copy(&mut session, opened)?;
             }
-            match source {
-                None => {}
-                Some(Source::Path(importer)) => writing.back_up(&mut session, &mut **importer)?,
-                Some(Source::Stdin(importer)) => writing.back_up(&mut session, importer)?,
+            for place in places {
+                match place {
+                    Place::Path(path) => {
+                        writing.back_up(&mut session, &mut open_importer(path)?)?;
+                    }
+                    Place::Stdin(name) => {
+                        writing.back_up(&mut session, &mut StdinImporter::new(name))?;
+                    }
+                }
             }
             session.commit()?;
             Ok(writing.status)
-        })
+        });
+        written.map_err(|failure| failure.if_interrupted("No archive was written."))
     }
 }
 

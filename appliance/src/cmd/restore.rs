@@ -20,7 +20,7 @@ use super::refuse_filters;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::{Filters, now};
-use crate::location::{absolute, split_scheme};
+use crate::location::{absolute, refuse_empty, split_scheme};
 use crate::open::Context;
 use crate::report::{self, Form, Reporter, with_errors};
 use crate::snapshots::{self, Snapshot, Target};
@@ -87,6 +87,7 @@ enum Destination {
 
 impl Destination {
     fn parse(text: &OsStr) -> Result<Self> {
+        refuse_empty(text, "target")?;
         if text.as_bytes().starts_with(b"@") {
             let what = format!("could not resolve exporter: {}", text.display());
             return Err(Failure::new(Status::Failed, what)
@@ -121,6 +122,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         Some(text) => Destination::parse(text)?,
         None => Destination::Directory(absolute(Path::new(&default_name()))?),
     };
+    if destination == Destination::Stdout {
+        report::output_is_data();
+    }
     context.read(restore_bytes, |repo, memory| {
         let chunk_bytes = repo.facts().chunking.max();
         let mut read = ReadMemory::new::<HostsError>(memory, chunk_bytes)?;
@@ -212,7 +216,8 @@ fn to_directory(
         &options,
         memory,
         &mut reporter,
-    )?;
+    )
+    .map_err(|failure| failure.if_interrupted("What was restored by now stays."))?;
     exporter.finish()?;
     summary(&snapshot.id, &report, &mut reporter, repo, out)?;
     Ok(match report {

@@ -4,6 +4,8 @@ use std::io::Write;
 
 use crate::error::Result;
 use crate::exit::Status;
+use crate::open::Context;
+use crate::text::json::Line;
 
 /// Name and version, as recorded in snapshots.
 pub(crate) const CLIENT: &str = concat!("tiroir/v", env!("CARGO_PKG_VERSION"));
@@ -17,7 +19,13 @@ pub(crate) struct Args {}
 /// # Errors
 ///
 /// Of `out`.
-pub(crate) fn run(_args: &Args, out: &mut dyn Write) -> Result<Status> {
-    writeln!(out, "{CLIENT}")?;
+pub(crate) fn run(_args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
+    if context.globals.json {
+        let mut line = Line::new(out, "version")?;
+        line.show("version", CLIENT)?;
+        line.end()?;
+    } else {
+        writeln!(out, "{CLIENT}")?;
+    }
     Ok(Status::Done)
 }

@@ -142,7 +142,11 @@ impl Zone {
 ///
 /// A text for people.
 pub(crate) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    let invalid = || format!("invalid time format: {text:?}");
+    let invalid = || {
+        String::from(
+            "not a time: a date (2026-11-22, \"2026-11-22 10:30\"), or how long ago (2d, 1h30m)",
+        )
+    };
     if text.is_empty() || text.trim() != text {
         return Err(invalid());
     }
@@ -312,6 +316,6 @@ mod tests {
             assert!(parse(text, now).is_err(), "{text}");
         }
         let error = parse("nonsense", now).unwrap_err();
-        assert_eq!(error, "invalid time format: \"nonsense\"");
+        assert!(error.starts_with("not a time: a date (2026-11-22"), "{error}");
     }
 }

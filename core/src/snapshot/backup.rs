@@ -115,6 +115,9 @@ pub struct Report {
     pub unchanged: u64,
     /// Files that changed while they were read.
     pub changed_while_read: u64,
+    /// When the newest snapshot of the same place was taken, if there is one:
+    /// after this one, if a clock was wrong.
+    pub previous_at: Option<Timestamp>,
     /// Bytes that the store did not have, before encoding.
     pub new_bytes: u64,
     /// What was written to the store.
@@ -269,7 +272,7 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
     };
     let chunk_bytes = session.repository.facts.chunking.max();
     let parts = Parts::new(memory, chunk_bytes)?;
-    let previous_trees = newest_like(
+    let newest = newest_like(
         session.repository,
         importer,
         &mut parts.slot[..HEADER_BYTES_MAX.min(chunk_bytes)],
@@ -295,8 +298,12 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
     };
     let spools = [(); 6].map(|()| host.spool());
     let [keys, queue, directories, totals, frames, records] = spools;
-    let previous =
-        PreviousDirectory::new(previous_trees, host.spool()?, host.spool()?, parts.previous);
+    let previous = PreviousDirectory::new(
+        newest.map(|(_, trees)| trees),
+        host.spool()?,
+        host.spool()?,
+        parts.previous,
+    );
     let content = ContentWriter::new(session.repository, parts.slot, records?)?;
     let mut backup = Backup {
         session,
@@ -320,6 +327,7 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
         frames: frames?,
         unchanged: 0,
         changed_while_read: 0,
+        previous_at: newest.map(|(when, _)| when),
         new_bytes: 0,
     };
     backup.root()?;
@@ -367,6 +375,7 @@ struct Backup<'b, 'r, 's, 'm, L: Lend, I> {
     frames: HostSpool<L>,
     unchanged: u64,
     changed_while_read: u64,
+    previous_at: Option<Timestamp>,
     new_bytes: u64,
 }
 
@@ -987,6 +996,7 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
             summary,
             unchanged: self.unchanged,
             changed_while_read: self.changed_while_read,
+            previous_at: self.previous_at,
             new_bytes: self.new_bytes,
             written: session.written(),
             duration_nanos,

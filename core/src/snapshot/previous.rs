@@ -17,7 +17,7 @@ use crate::wire::header::Trees;
 
 use super::read_header;
 
-/// The trees of the newest snapshot of the same place, if there is one.
+/// The newest snapshot of the same place, if there is one: its time and trees.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ pub(super) fn newest_like<L: Lend, I: Importer>(
     repository: &mut Repository<'_, L>,
     importer: &I,
     memory: &mut [u8],
-) -> Result<Option<Trees>, Error<L::Error>> {
+) -> Result<Option<(Timestamp, Trees)>, Error<L::Error>> {
     let mut newest: Option<(Timestamp, Trees)> = None;
     let mut after: Option<Mac> = None;
     while let Some(snapshot) = repository.index.next_snapshot(after.as_ref())? {
@@ -44,7 +44,7 @@ pub(super) fn newest_like<L: Lend, I: Importer>(
             newest = Some((header.timestamp, source.trees));
         }
     }
-    Ok(newest.map(|(_, trees)| trees))
+    Ok(newest)
 }
 
 /// The entries of one directory of the previous snapshot, in the order of

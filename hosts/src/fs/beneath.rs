@@ -37,6 +37,11 @@ impl Beneath {
         self.base.as_fd()
     }
 
+    /// Closes the last directory that something was asked of.
+    pub(crate) fn forget(&mut self) {
+        self.last = None;
+    }
+
     /// Where `path` lies, which is relative, clean and not empty.
     ///
     /// `EINVAL` for any other path, `ENOTDIR` or `ELOOP` if something on the

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use tiroir_core::host::HostErrorKind;
@@ -78,19 +79,19 @@ impl IgnorePatterns {
             let rule = "the patterns are too many or too large together";
             HostsError::rule(HostErrorKind::Other, "ignore", b"", rule)
         })?;
-        Ok(Ignore { patterns: built })
+        Ok(Ignore { patterns: Arc::new(built) })
     }
 }
 
-/// Patterns of what is left out.
+/// Patterns of what is left out. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Ignore {
-    patterns: Gitignore,
+    patterns: Arc<Gitignore>,
 }
 
 impl Default for Ignore {
     fn default() -> Self {
-        Self { patterns: Gitignore::empty() }
+        Self { patterns: Arc::new(Gitignore::empty()) }
     }
 }
 

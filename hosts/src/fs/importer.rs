@@ -44,7 +44,7 @@ const UNKNOWN_DIRECTORY: u32 = mode::DIRECTORY | 0o755;
 
 /// Where a path lies, seen from the root.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Position<'p> {
+pub(super) enum Position<'p> {
     /// The root (an empty path) or below: a path from the base.
     Below(&'p [u8]),
     /// A directory that leads to the root, or to the link that was given.
@@ -159,7 +159,13 @@ impl FsImporter {
         self.root_ignored
     }
 
-    fn position<'p>(&self, path: &'p [u8]) -> Position<'p> {
+    /// Path of what is backed up.
+    #[must_use]
+    pub fn top(&self) -> &[u8] {
+        &self.top
+    }
+
+    pub(super) fn position<'p>(&self, path: &'p [u8]) -> Position<'p> {
         let below = match below(&self.base_path, path) {
             Some(rest) if self.only.is_none() || self.only.as_deref() == Some(rest) => Some(rest),
             _ => None,
@@ -176,6 +182,13 @@ impl FsImporter {
         } else {
             Position::Outside
         }
+    }
+
+    /// Gives back the memory and the descriptor that are kept from one
+    /// directory to the next.
+    pub(super) fn forget_listing(&mut self) {
+        self.list_buffer = Vec::new();
+        self.beneath.forget();
     }
 
     /// Lists a directory above the root: what leads on.
@@ -546,7 +559,7 @@ fn set_target(path: &[u8], target: &[u8], into: &mut Attributes) -> Result<()> {
     })
 }
 
-fn outside(path: &[u8]) -> HostsError {
+pub(super) fn outside(path: &[u8]) -> HostsError {
     let rule = "it is not part of what is backed up";
     HostsError::rule(HostErrorKind::NotFound, "inspect", path, rule)
 }
