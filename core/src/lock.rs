@@ -76,7 +76,8 @@ impl SharedLock {
             }
             let Some((when, is_exclusive)) = read_lock(repository, &name)? else { continue };
             let now = repository.host.now();
-            if now.secs - when.secs >= STALE_SECS {
+            // Any time may stand in the lock of another.
+            if now.secs.saturating_sub(when.secs) >= STALE_SECS {
                 repository.store.delete(StoreResource::Lock, &name)?;
             } else if is_exclusive {
                 return Err(Error::Locked(name));
