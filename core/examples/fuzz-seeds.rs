@@ -348,6 +348,17 @@ impl Seeds {
         self.write("store", "cut", &[&[1, 0x82, 0, 0, 60]]);
         self.write("store", "key", &[&[3, 0x81, 5, 0, 80, 2, 1, 2]]);
         self.write("store", "config", &[&[0, 0x8f, 5, 0, 40, 1, 9]]);
+        // Long ones: libFuzzer begins with inputs no longer than its seeds.
+        for kind in 0..4 {
+            let many: Vec<u8> = (0..20_u8)
+                .flat_map(|n| [0x80 | n % 5, 5 + n % 3, n, n.wrapping_mul(41), 3, n, 0, 0xff])
+                .collect();
+            self.write("store", &format!("many-{kind}"), &[&[kind], &many]);
+        }
+        let many: Vec<u8> = (0..20_u8)
+            .flat_map(|n| [0, 4 * n, 7 - n % 2, 0, n.wrapping_mul(31), 5 * n, 2, n, 1])
+            .collect();
+        self.write("snapshot", "many", &[&many]);
         for number in 0..24 {
             let name = format!("field-{number}");
             self.write("snapshot", &name, &[&[0, number * 3, 7, 0, number, number, 0]]);

@@ -99,6 +99,7 @@ impl Base {
         })
         .unwrap();
         base.store = store;
+        examine(base.store.clone(), base.key.clone()).assert_whole();
         base
     }
 
@@ -271,66 +272,88 @@ impl Store for Counted {
     }
 }
 
+/// What came of the work on a store: that of one which nobody damaged shows
+/// that the work is done at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// What a check found, and what failed.
+    wrong: u32,
+    walked: u32,
+    restored: u32,
+}
+
+impl Tally {
+    /// Counts an error, and asserts that it was not the engine who broke a rule.
+    fn wrong(&mut self, error: &Error<TestError>) {
+        assert!(!matches!(error, Error::Host(TestError::Misuse(_))), "{error:?}");
+        self.wrong += 1;
+    }
+
+    fn note<T>(&mut self, result: Result<T, Error<TestError>>) -> Option<T> {
+        result.map_err(|error| self.wrong(&error)).ok()
+    }
+
+    fn found(&mut self, event: &check::Event<'_, TestError>) {
+        if let check::Event::Bad { error, .. } = event {
+            self.wrong(error);
+        }
+    }
+
+    fn assert_whole(&self) {
+        assert_eq!(self.wrong, 0, "{self:?}");
+        assert!(self.walked > 30 && self.restored > 50, "{self:?}");
+    }
+}
+
 /// Does everything with a store that can be done: it fails or not, but it ends,
 /// and asks nobody for what is against the rules.
-pub fn examine(store: MemStore, key: Option<StoreKey>) {
+pub fn examine(store: MemStore, key: Option<StoreKey>) -> Tally {
     memory::within(HELD_BYTES_MAX, || {
+        let mut tally = Tally::default();
         let mut store = Counted(Some(FaultStore::new(store, OPERATIONS_MAX)));
         let host = MemHost::new(5);
         with(&mut store, key, host, |repository, memory| {
             let refreshed = repository.refresh(memory, &mut |error| {
-                allowed(error);
+                tally.wrong(error);
                 OnDamage::Skip
             });
-            note(refreshed);
-            let found = &mut |event: &check::Event<'_, TestError>| {
-                if let check::Event::Bad { error, .. } = event {
-                    allowed(error);
-                }
-            };
-            note(check_states(repository, memory, found));
-            note(check_packfiles(repository, &check::Options::default(), found));
+            tally.note(refreshed);
+            let result = check_states(repository, memory, &mut |event| tally.found(event));
+            tally.note(result);
+            let options = check::Options::default();
+            let result = check_packfiles(repository, &options, &mut |event| tally.found(event));
+            tally.note(result);
             let mut after = None;
             while let Ok(Some(snapshot)) = repository.index.next_snapshot(after.as_ref()) {
                 after = Some(snapshot);
-                read(repository, &snapshot, memory);
+                read(repository, &snapshot, memory, &mut tally);
             }
-            add(repository, memory);
+            add(repository, memory, &mut tally);
             let left = repository.store.0.as_ref().map(FaultStore::fuel);
             assert_ne!(left, Some(0), "no end of it");
         });
-    });
-}
-
-/// Asserts that it was not the engine who broke a rule.
-fn allowed(error: &Error<TestError>) {
-    assert!(!matches!(error, Error::Host(TestError::Misuse(_))), "{error:?}");
-}
-
-fn note<T>(result: Result<T, Error<TestError>>) -> Option<T> {
-    result.map_err(|error| allowed(&error)).ok()
+        tally
+    })
 }
 
 type Opened<'m> = Repository<'m, Doubles<Counted>>;
 
-fn read(repository: &mut Opened<'_>, snapshot: &Mac, memory: &mut [u8]) {
+fn read(repository: &mut Opened<'_>, snapshot: &Mac, memory: &mut [u8], tally: &mut Tally) {
     for fast in [true, false] {
         let options = check::Options { fast };
-        let found = &mut |event: &check::Event<'_, TestError>| {
-            if let check::Event::Bad { error, .. } = event {
-                allowed(error);
-            }
-        };
-        note(check_snapshot(repository, snapshot, None, &options, memory, found));
+        let found = &mut |event: &check::Event<'_, TestError>| tally.found(event);
+        let result = check_snapshot(repository, snapshot, None, &options, memory, found);
+        tally.note(result);
     }
     let mut space = vec![0; 64 * 1024];
-    let Some(header) = note(read_header(repository, snapshot, &mut space)) else { return };
+    let header = read_header(repository, snapshot, &mut space);
+    let Some(header) = tally.note(header) else { return };
     assert_eq!(header.identifier, *snapshot);
     let (trees, directory) = (header.source.trees, header.source.directory.to_vec());
-    walk_all(repository, &trees, memory);
+    walk_all(repository, &trees, memory, tally);
     for source in [b"/", &directory[..]] {
         let mut exporter = MemExporter::new();
-        note(restore(
+        let result = restore(
             repository,
             &trees,
             source,
@@ -338,42 +361,53 @@ fn read(repository: &mut Opened<'_>, snapshot: &Mac, memory: &mut [u8]) {
             &mut MemLinks::default(),
             &restore::Options::default(),
             memory,
-            &mut |event| {
-                if let restore::Event::Failed { error, .. } = event {
-                    allowed(error);
-                }
+            &mut |event| match event {
+                restore::Event::Failed { error, .. } => tally.wrong(error),
+                restore::Event::Restored { .. } => tally.restored += 1,
+                _ => {}
             },
-        ));
+        );
+        tally.note(result);
     }
 }
 
-fn walk_all(repository: &mut Opened<'_>, trees: &Trees, memory: &mut [u8]) {
+fn walk_all(repository: &mut Opened<'_>, trees: &Trees, memory: &mut [u8], tally: &mut Tally) {
     let chunk = repository.facts().chunking.max();
     let mut memory = ReadMemory::new::<TestError>(memory, chunk).unwrap();
     let mut out = [0; PATH_BYTES_MAX];
-    for path in [&b"/srv/link"[..], b"/srv/circle", b"/srv/./../srv/a", b"/"] {
-        note(walk::resolve(repository, trees, path, &mut memory, &mut out));
+    for path in [&b"/srv/link"[..], b"/srv/./../srv/a", b"/"] {
+        let result = walk::resolve(repository, trees, path, &mut memory, &mut out);
+        tally.note(result);
     }
+    let circle = walk::resolve(repository, trees, b"/srv/circle", &mut memory, &mut out);
+    tally.note(circle.map(drop).or_else(|error| match error {
+        Error::NoSuchPath => Ok(()),
+        _ => Err(error),
+    }));
     let mut walk = Walk::new(MemSpool::default(), MemSpool::default(), *trees);
-    if note(walk.enter(repository, b"/", &mut memory)).is_none() {
+    let entered = walk.enter(repository, b"/", &mut memory);
+    if tally.note(entered).is_none() {
         return;
     }
     let mut entry = vec![0; tiroir_core::limits::ENTRY_BYTES_MAX + 64];
-    while let Some(Some(step)) = note(walk.next(&mut entry)) {
+    while let Some(Some(step)) = tally.note(walk.next(&mut entry)) {
+        tally.walked += 1;
         let Ok(len) = step.entry.path(&mut out) else { continue };
         assert!(tiroir_core::wire::path::is_clean(&out[..len]));
         if step.event == Event::Entry && step.entry.is_directory() {
-            note(walk.enter(repository, &out[..len], &mut memory));
+            let entered = walk.enter(repository, &out[..len], &mut memory);
+            tally.note(entered);
         }
     }
 }
 
 /// A backup on top, which compares with what is there.
-fn add(repository: &mut Opened<'_>, memory: &mut [u8]) {
+fn add(repository: &mut Opened<'_>, memory: &mut [u8], tally: &mut Tally) {
     let options = backup::Options { name: b"n", hostname: b"h", ..Default::default() };
     let mut importer = tree();
     importer.file(b"/srv/newer", b"newer");
-    note(backup(repository, &mut importer, &options, memory, &mut |_| {}));
+    let result = backup(repository, &mut importer, &options, memory, &mut |_| {});
+    tally.note(result);
 }
 
 /// Damages the files of a store as the input says, then does everything with
@@ -476,7 +510,7 @@ impl Blobs {
         for kind_and_mac in found.keys() {
             blobs.place(&found, kind_and_mac);
         }
-        assert!(blobs.blobs.len() > 40, "{}", blobs.blobs.len());
+        blobs.hostile(&mut Input(&[])).assert_whole();
         blobs
     }
 
@@ -519,7 +553,7 @@ impl Blobs {
 
     /// Changes blobs as the input says, names them anew, with all that names
     /// them, and does everything with the store that they make.
-    pub fn hostile(&self, input: &mut Input<'_>) {
+    pub fn hostile(&self, input: &mut Input<'_>) -> Tally {
         let mut changes: BTreeMap<usize, Vec<Change<'_>>> = BTreeMap::new();
         while !input.is_empty() && changes.len() < 12 {
             let index = input.below(self.blobs.len());
@@ -538,7 +572,7 @@ impl Blobs {
             };
             made.push((mac, bytes));
         }
-        examine(self.packed(&made), None);
+        examine(self.packed(&made), None)
     }
 
     /// A store of these blobs: one packfile and one state.
