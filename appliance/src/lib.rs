@@ -24,6 +24,8 @@ mod diff;
 mod error;
 mod exit;
 mod filter;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod interrupt;
 mod location;
 mod machine;

@@ -130,7 +130,7 @@ impl Snapshot {
 }
 
 /// An absolute path without `.`, `..`, and slashes too many.
-fn clean(path: &[u8]) -> Vec<u8> {
+pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|byte| *byte == b'/') {
         match part {

@@ -76,7 +76,8 @@ impl SharedLock {
             }
             let Some(holder) = holder(repository, &name)? else { continue };
             let now = repository.host.now();
-            if now.secs - holder.since.secs >= STALE_SECS {
+            // Any time may stand in the lock of another.
+            if now.secs.saturating_sub(holder.since.secs) >= STALE_SECS {
                 repository.store.delete(StoreResource::Lock, &name)?;
             } else if holder.is_exclusive {
                 return Err(Error::Locked(name));

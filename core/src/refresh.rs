@@ -341,3 +341,84 @@ impl<E> From<E> for StreamError<E> {
         Self::Host(error)
     }
 }
+
+/// The entries of a state whose stream comes in these parts, its end left out.
+///
+/// # Errors
+///
+/// [`FormatError`] for what is no such stream, or one that is cut.
+#[cfg(feature = "_test")]
+pub fn state_entries(
+    version: Version,
+    parts: &[&[u8]],
+) -> Result<alloc::vec::Vec<StateEntry>, FormatError> {
+    let mut entries = Entries(alloc::vec::Vec::new());
+    let mut stream = EntryStream::new(version);
+    for part in parts {
+        match stream.push(part, &mut entries) {
+            Err(StreamError::Format(error)) => return Err(error),
+            Err(StreamError::Host(never)) => match never {},
+            Err(StreamError::Stop) | Ok(()) => {}
+        }
+    }
+    if stream.is_complete() { Ok(entries.0) } else { Err(FormatError::Truncated) }
+}
+
+/// Keeps what a state says as it is said.
+#[cfg(feature = "_test")]
+struct Entries(alloc::vec::Vec<StateEntry>);
+
+#[cfg(feature = "_test")]
+impl StateSink for Entries {
+    type Error = core::convert::Infallible;
+
+    fn location(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        at: &crate::index::Location,
+    ) -> Result<(), Self::Error> {
+        self.0.push(StateEntry::Location(kind, *mac, *at));
+        Ok(())
+    }
+
+    fn packfile(
+        &mut self,
+        packfile: &Mac,
+        state: &Mac,
+        when: crate::time::Timestamp,
+    ) -> Result<(), Self::Error> {
+        self.0.push(StateEntry::Packfile(*packfile, *state, when));
+        Ok(())
+    }
+
+    fn coloured(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        when: crate::time::Timestamp,
+    ) -> Result<(), Self::Error> {
+        self.0.push(StateEntry::Coloured(kind, *mac, when));
+        Ok(())
+    }
+
+    fn delete_location(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        packfile: &Mac,
+    ) -> Result<(), Self::Error> {
+        self.0.push(StateEntry::DeleteLocation(kind, *mac, *packfile));
+        Ok(())
+    }
+
+    fn delete_colour(&mut self, kind: ResourceKind, mac: &Mac) -> Result<(), Self::Error> {
+        self.0.push(StateEntry::DeleteColour(kind, *mac));
+        Ok(())
+    }
+
+    fn delete_packfile(&mut self, packfile: &Mac) -> Result<(), Self::Error> {
+        self.0.push(StateEntry::DeletePackfile(*packfile));
+        Ok(())
+    }
+}

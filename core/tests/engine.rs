@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use tiroir_core::chunker::Parameters;
 use tiroir_core::codec::{
-    DECODE_SCRATCH_BYTES_MIN, DecodeScratch, ENCODE_SCRATCH_BYTES_MIN, EncodeScratch,
+    Codec, DECODE_SCRATCH_BYTES_MIN, DecodeScratch, ENCODE_SCRATCH_BYTES_MIN, EncodeScratch,
+    Encoder,
 };
 use tiroir_core::compression::Compression;
 use tiroir_core::error::Error;
 use tiroir_core::index::Index;
 use tiroir_core::limits::PATH_BYTES_MAX;
-use tiroir_core::mac::{HashAlgorithm, Mac};
+use tiroir_core::mac::{HashAlgorithm, Mac, MacKey};
 use tiroir_core::refresh::OnDamage;
 use tiroir_core::repository::{self, IO_BYTES, Lend, Memory, Repository};
 use tiroir_core::resource::{ResourceKind, Version};
@@ -29,6 +30,7 @@ use tiroir_core::testing::{
 use tiroir_core::time::Timestamp;
 use tiroir_core::wire::config::{Chunking, Config};
 use tiroir_core::wire::envelope;
+use tiroir_core::wire::lock::Lock;
 use tiroir_core::wire::msgpack::Writer;
 
 struct Doubles<S>(std::marker::PhantomData<S>);
@@ -391,6 +393,35 @@ fn every_flipped_byte_is_found() {
             let ((snapshots, bad), _) = check_all(damaged);
             assert!(snapshots == 0 || !bad.is_empty(), "{resource:?} missing");
         }
+    }
+}
+
+/// Whoever writes a lock says what time it is: also one that is not to be
+/// subtracted from ours.
+#[test]
+fn locks_of_any_age() {
+    for (secs, is_stale) in [(i64::MIN, true), (0, true), (i64::MAX, false)] {
+        let mut bytes = envelope::header(ResourceKind::LOCK, Version::V1_0_0).to_vec();
+        let mut space = [0; 256];
+        let mut writer = Writer::new(&mut space);
+        let timestamp = Timestamp { secs, nanos: 0 };
+        Lock { timestamp, hostname: b"other", exclusive: true }.emit(&mut writer);
+        let codec = Codec { compression: Compression::Lz4, cipher: None };
+        let mut memory = vec![0; ENCODE_SCRATCH_BYTES_MIN];
+        let mut scratch = EncodeScratch::new(&mut memory).unwrap();
+        let out = |part: &[u8]| {
+            bytes.extend_from_slice(part);
+            Ok::<(), TestError>(())
+        };
+        let encoder = Encoder::new(&codec, &mut scratch, |_| Ok(()), out).unwrap();
+        encoder.finish_with(writer.finish().unwrap()).unwrap();
+        let mac = MacKey::public(HashAlgorithm::Blake3, &[7; 16]).mac(&bytes);
+        bytes.extend_from_slice(&mac.0);
+        let mut store = new_store();
+        store.resources_mut(StoreResource::Lock).insert(Mac([1; 32]), bytes);
+        let (report, store) = back_up(store, 1, &mut tree());
+        assert_eq!(report.is_ok(), is_stale, "{secs}: {report:?}");
+        assert_eq!(store.resources(StoreResource::Lock).is_empty(), is_stale);
     }
 }
 

@@ -93,7 +93,7 @@ impl Zone {
     }
 
     /// UTC.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn utc() -> Self {
         Self(None)
     }

@@ -280,6 +280,10 @@ impl<'m> TreeBuilder<'m> {
         }
         let mut depth = 0;
         let node = loop {
+            // With what is kept back, there may be more than stock has in one.
+            if self.levels[depth].items > KEYS_MAX {
+                self.cut(sink, depth)?;
+            }
             if depth + 1 == self.levels.len() {
                 break self.write_node(sink, depth, 0, 0)?.0;
             }

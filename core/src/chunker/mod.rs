@@ -7,8 +7,12 @@ mod fastcdc;
 mod gear;
 #[cfg(test)]
 mod golden;
+#[cfg(any(test, feature = "_test"))]
+mod naive;
 
 use self::fastcdc::{Gear, Masks};
+#[cfg(any(test, feature = "_test"))]
+pub use self::naive::naive_cuts;
 use crate::error::FormatError;
 use crate::limits::CHUNK_BYTES_MAX;
 

@@ -172,6 +172,29 @@ fn lengths_around_every_edge() {
     }
 }
 
+/// Where the memory is full, the end of the unit may still be to come.
+#[test]
+fn memory_that_is_just_enough_takes_any_parts() {
+    for codec in codecs() {
+        let mut memory = vec![0; DECODE_SCRATCH_BYTES_MIN.max(ENCODE_SCRATCH_BYTES_MIN)];
+        for length in [0, 1, 40, 5000] {
+            for content in CONTENTS {
+                let plain = plaintext(content, length);
+                let mut scratch = EncodeScratch::new(&mut memory).unwrap();
+                let encoded = encode(&codec, &mut scratch, &[&plain]);
+                let parts: Vec<_> = encoded.chunks(1).collect();
+                let mut scratch = DecodeScratch::new(&mut memory).unwrap();
+                let mut dest = vec![0; length];
+                assert_eq!(collect(&codec, &mut scratch, &parts, &mut dest), Ok(length));
+                assert!(dest == plain);
+                let too_long = Err(FormatError::Bound("length of a unit"));
+                let Some((_, short)) = dest.split_last_mut() else { continue };
+                assert_eq!(collect(&codec, &mut scratch, &parts, short), too_long);
+            }
+        }
+    }
+}
+
 #[test]
 fn lengths_around_large_blocks() {
     for codec in codecs() {

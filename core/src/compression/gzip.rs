@@ -264,6 +264,9 @@ impl Reader {
                 }
                 TINFLStatus::NeedsMoreInput => return Ok(()),
                 TINFLStatus::HasMoreOutput if !full => {}
+                // A full buffer hides that only input is missing: there may be
+                // nothing more to put in it. If there is, the next part shows.
+                TINFLStatus::HasMoreOutput if bytes.is_empty() => return Ok(()),
                 TINFLStatus::HasMoreOutput => {
                     return Err(target.short_of_room(BlockSize::Kib64).into());
                 }

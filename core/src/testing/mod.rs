@@ -20,6 +20,8 @@ pub use self::host::{MemHost, MemSpool};
 pub use self::importer::{MemEntry, MemImporter};
 pub use self::index::MemIndex;
 pub use self::store::{FaultStore, MemStore};
+pub use crate::chunker::naive_cuts;
+pub use crate::refresh::state_entries;
 
 /// The one error of all doubles, so that they can be lent together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

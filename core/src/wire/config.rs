@@ -358,7 +358,11 @@ impl KdfFields {
                 b"Time" => self.time = value.u32()?,
                 b"Memory" => self.memory = value.u32()?,
                 b"Threads" => self.threads = value.u8()?,
-                b"N" => self.n = value.u64()?,
+                // `int` in Go: what is more than that, stock does not read.
+                b"N" => {
+                    let n = u64::try_from(value.i64()?);
+                    self.n = n.map_err(|_| FormatError::Field("number"))?;
+                }
                 b"R" => self.r = value.u32()?,
                 b"P" => self.p = value.u32()?,
                 b"Iterations" => self.iterations = value.u32()?,
@@ -374,6 +378,28 @@ impl KdfFields {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Stock keeps `N` in an `int`.
+    #[test]
+    fn numbers_of_scrypt_are_those_that_stock_has() {
+        let read = |n: u64| {
+            let mut space = [0; 256];
+            let mut w = Writer::new(&mut space);
+            w.map(2);
+            w.key("KDF");
+            w.key("SCRYPT");
+            w.key("scrypt");
+            w.map(2);
+            w.key("N");
+            w.u64(n);
+            w.key("KeyLen");
+            w.int(32);
+            parse_kdf(&mut Reader::new(w.finish().unwrap())).map(|(kdf, _)| kdf)
+        };
+        let n = i64::MAX.cast_unsigned();
+        assert_eq!(read(n), Ok(Kdf::Scrypt { n, r: 0, p: 0 }));
+        assert_eq!(read(n + 1), Err(FormatError::Field("number")));
+    }
 
     #[test]
     fn both_ways() {

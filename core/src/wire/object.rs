@@ -140,21 +140,38 @@ impl ObjectParser {
     /// [`ObjectStep::More`]; that nothing more comes is for the caller to say.
     pub fn step(&mut self, window: &[u8]) -> Result<(ObjectStep, usize), FormatError> {
         let mut reader = Reader::new(window);
-        let step = match self.advance(&mut reader) {
-            Err(FormatError::Truncated) => return Ok((ObjectStep::More, 0)),
-            other => other?,
-        };
+        let step = self.advance(&mut reader)?;
         Ok((step, window.len() - reader.rest().len()))
     }
 
+    /// Goes on to the next thing worth telling. A loop: how many fields there
+    /// are in a window is for a stranger to say.
     fn advance(&mut self, reader: &mut Reader<'_>) -> Result<ObjectStep, FormatError> {
-        if let Some(left) = self.chunks {
-            if let Some(fewer) = left.checked_sub(1) {
-                let chunk = ChunkRecord::parse(reader)?;
-                self.chunks = Some(fewer);
-                return Ok(ObjectStep::Chunk(chunk));
+        loop {
+            // What was read whole stays consumed, whatever follows.
+            let before = *reader;
+            match self.part(reader) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(step),
+                Err(FormatError::Truncated) => {
+                    *reader = before;
+                    return Ok(ObjectStep::More);
+                }
+                Err(error) => return Err(error),
             }
-            self.chunks = None;
+        }
+    }
+
+    /// Reads a record or a field; nothing is kept before it is read whole.
+    fn part(&mut self, reader: &mut Reader<'_>) -> Result<Option<ObjectStep>, FormatError> {
+        if let Some(left) = self.chunks {
+            let Some(fewer) = left.checked_sub(1) else {
+                self.chunks = None;
+                return Ok(None);
+            };
+            let chunk = ChunkRecord::parse(reader)?;
+            self.chunks = Some(fewer);
+            return Ok(Some(ObjectStep::Chunk(chunk)));
         }
         let fields = match self.fields {
             Some(fields) => fields,
@@ -162,31 +179,15 @@ impl ObjectParser {
         };
         let Some(fewer) = fields.checked_sub(1) else {
             self.fields = Some(0);
-            return Ok(ObjectStep::End { content_mac: self.content_mac });
+            return Ok(Some(ObjectStep::End { content_mac: self.content_mac }));
         };
-        let mut content_mac = self.content_mac;
-        let mut chunks = None;
         match reader.bytes()? {
-            b"contentMAC" => content_mac = reader.mac()?,
-            b"chunks" => chunks = Some(reader.array()?),
+            b"contentMAC" => self.content_mac = reader.mac()?,
+            b"chunks" => self.chunks = Some(reader.array()?),
             _ => reader.skip()?,
         }
-        // Nothing is kept before the field is read whole.
-        (self.fields, self.content_mac, self.chunks) = (Some(fewer), content_mac, chunks);
-        self.advance_after_field(reader)
-    }
-
-    /// A field was consumed: goes on if the window allows, and if not, what
-    /// was consumed stays consumed.
-    fn advance_after_field(&mut self, reader: &mut Reader<'_>) -> Result<ObjectStep, FormatError> {
-        let before = *reader;
-        match self.advance(reader) {
-            Err(FormatError::Truncated) => {
-                *reader = before;
-                Ok(ObjectStep::More)
-            }
-            other => other,
-        }
+        self.fields = Some(fewer);
+        Ok(None)
     }
 }
 
@@ -252,6 +253,15 @@ mod tests {
             }
             assert_eq!((at, &found), (bytes.len(), &chunks));
         }
+    }
+
+    #[test]
+    fn any_number_of_fields_takes_no_stack() {
+        let mut bytes = std::vec![0xdf, 0, 4, 0, 0];
+        bytes.extend_from_slice(&b"\xa1x\xc0".repeat(1 << 18));
+        let mut parser = ObjectParser::default();
+        let end = ObjectStep::End { content_mac: Mac::ZERO };
+        assert_eq!(parser.step(&bytes), Ok((end, bytes.len())));
     }
 
     #[test]

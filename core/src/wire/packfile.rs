@@ -77,16 +77,18 @@ pub struct Footer {
 /// Below this many nanoseconds a footer's time is in seconds: trap 22.
 const SECONDS_BELOW: i64 = 1_000_000_000_000_000;
 
+/// Nanoseconds in a second.
+const NANOS: i64 = 1_000_000_000;
+
 impl Footer {
     /// Reads a footer.
     #[must_use]
     pub fn parse(bytes: &[u8; FOOTER_BYTES]) -> Self {
         let time = i64::from_le_bytes(field(bytes, 0..8));
         Self {
-            timestamp_nanos: if (1..SECONDS_BELOW).contains(&time) {
-                time.saturating_mul(1_000_000_000)
-            } else {
-                time
+            timestamp_nanos: match time {
+                secs @ 1..SECONDS_BELOW => secs.saturating_mul(NANOS),
+                nanos => nanos,
             },
             count: u32::from_le_bytes(field(bytes, 8..12)),
             index_offset_bytes: u64::from_le_bytes(field(bytes, 12..20)),
@@ -94,14 +96,48 @@ impl Footer {
         }
     }
 
-    /// Writes the footer.
+    /// Writes the footer. In the first days of 1970, where a machine without a
+    /// clock begins, whole seconds are written, because that is how they are
+    /// read.
     #[must_use]
     pub fn emit(&self) -> [u8; FOOTER_BYTES] {
         let mut out = [0; FOOTER_BYTES];
-        out[0..8].copy_from_slice(&self.timestamp_nanos.to_le_bytes());
+        let time = match self.timestamp_nanos {
+            nanos @ 1..SECONDS_BELOW => nanos / NANOS,
+            nanos => nanos,
+        };
+        out[0..8].copy_from_slice(&time.to_le_bytes());
         out[8..12].copy_from_slice(&self.count.to_le_bytes());
         out[12..20].copy_from_slice(&self.index_offset_bytes.to_le_bytes());
         out[20..52].copy_from_slice(&self.index_mac.0);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_every_age() {
+        let read = |time: i64| {
+            let mut bytes = [0; FOOTER_BYTES];
+            bytes[..8].copy_from_slice(&time.to_le_bytes());
+            Footer::parse(&bytes)
+        };
+        for (time, nanos) in [
+            (0, 0),
+            (1_700_000_000, 1_700_000_000 * NANOS),
+            (1_700_000_000_123_456_789, 1_700_000_000_123_456_789),
+            (10, 10 * NANOS),
+            (-5, -5),
+            (SECONDS_BELOW - 1, i64::MAX),
+        ] {
+            let footer = read(time);
+            assert_eq!(footer.timestamp_nanos, nanos);
+            assert_eq!(Footer::parse(&footer.emit()), footer);
+        }
+        let footer = Footer { timestamp_nanos: 5 * NANOS + 7, ..read(0) };
+        assert_eq!(Footer::parse(&footer.emit()).timestamp_nanos, 5 * NANOS);
     }
 }

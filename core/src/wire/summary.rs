@@ -97,6 +97,12 @@ pub struct Counted<'b> {
     pub content_type: &'b [u8],
 }
 
+/// Adds as Go does. What is added may come from an older snapshot, where any
+/// number may stand.
+fn add(count: &mut u64, more: u64) {
+    *count = count.wrapping_add(more);
+}
+
 /// Number of the fields of a [`Counts`].
 const FIELDS: usize = 31;
 
@@ -224,12 +230,12 @@ impl Counts {
             (&mut self.lo_entropy, other.lo_entropy),
         ];
         for (mine, theirs) in pairs {
-            *mine = mine.wrapping_add(theirs);
+            add(mine, theirs);
         }
         for (mine, theirs) in self.mime.iter_mut().zip(other.mime) {
-            *mine = mine.wrapping_add(theirs);
+            add(mine, theirs);
         }
-        self.errors = self.errors.wrapping_add(other.errors);
+        add(&mut self.errors, other.errors);
     }
 }
 
@@ -237,20 +243,21 @@ impl Summary {
     /// Counts a child that is no directory.
     pub fn add_file(&mut self, entry: &Counted<'_>) {
         let counts = &mut self.directory;
-        counts.children += 1;
-        *match entry.mode {
+        add(&mut counts.children, 1);
+        let kind = match entry.mode {
             m if m & mode::SYMLINK != 0 => &mut counts.symlinks,
             m if m & mode::DEVICE != 0 => &mut counts.devices,
             m if m & mode::PIPE != 0 => &mut counts.pipes,
             m if m & mode::SOCKET != 0 => &mut counts.sockets,
             _ => &mut counts.files,
-        } += 1;
-        counts.setuid += u64::from(entry.mode & mode::SETUID != 0);
-        counts.setgid += u64::from(entry.mode & mode::SETGID != 0);
-        counts.sticky += u64::from(entry.mode & mode::STICKY != 0);
+        };
+        add(kind, 1);
+        add(&mut counts.setuid, u64::from(entry.mode & mode::SETUID != 0));
+        add(&mut counts.setgid, u64::from(entry.mode & mode::SETGID != 0));
+        add(&mut counts.sticky, u64::from(entry.mode & mode::STICKY != 0));
         if let Some(chunks) = entry.chunks {
-            counts.objects += 1;
-            counts.chunks += chunks;
+            add(&mut counts.objects, 1);
+            add(&mut counts.chunks, chunks);
         }
         let size = entry.size.cast_unsigned();
         counts.merge_bounds(&Counts {
@@ -262,10 +269,10 @@ impl Summary {
             max_entropy: entry.entropy,
             ..Counts::default()
         });
-        counts.size = counts.size.wrapping_add(size);
+        add(&mut counts.size, size);
         counts.sum_entropy += entry.entropy;
-        counts.lo_entropy += u64::from(entry.entropy <= 2.0);
-        counts.hi_entropy += u64::from(entry.entropy >= 7.0);
+        add(&mut counts.lo_entropy, u64::from(entry.entropy <= 2.0));
+        add(&mut counts.hi_entropy, u64::from(entry.entropy >= 7.0));
         let starts = |prefix: &[u8]| entry.content_type.starts_with(prefix);
         let group = match () {
             () if starts(b"audio/") => 0,
@@ -275,13 +282,13 @@ impl Summary {
             () if starts(b"application/") => 4,
             () => 5,
         };
-        counts.mime[group] += 1;
+        add(&mut counts.mime[group], 1);
     }
 
     /// Counts a child that is a directory, whose own summary is complete.
     pub fn add_directory(&mut self, child: &Self) {
-        self.directory.children += 1;
-        self.directory.directories += 1;
+        add(&mut self.directory.children, 1);
+        add(&mut self.directory.directories, 1);
         self.below.merge_sums(&child.below);
         self.below.merge_sums(&child.directory);
         self.below.merge_bounds(&child.below);
@@ -290,7 +297,7 @@ impl Summary {
 
     /// Counts children that could not be read.
     pub fn add_errors(&mut self, errors: u64) {
-        self.below.errors += errors;
+        add(&mut self.below.errors, errors);
     }
 
     /// Computes the means, once everything is counted.
@@ -368,6 +375,30 @@ mod tests {
         wanted.extend_from_slice(b"below\x81\xa6errors\xcf\0\0\0\0\0\0\0\0");
         assert_eq!(bytes, wanted);
         assert_eq!(Summary::parse(bytes), Ok(Summary::default()));
+    }
+
+    /// The number of chunks is that of an older entry, if the file is the same.
+    #[test]
+    fn numbers_of_others_may_be_any() {
+        let file = Counted {
+            mode: 0o644,
+            size: -1,
+            mod_time_secs: i64::MIN,
+            chunks: Some(u64::MAX),
+            entropy: f64::NAN,
+            content_type: b"",
+        };
+        let mut summary = Summary::default();
+        summary.add_file(&file);
+        summary.add_file(&file);
+        assert_eq!((summary.directory.files, summary.directory.chunks), (2, u64::MAX - 1));
+        let mut parent = Summary::default();
+        for _ in 0..2 {
+            parent.add_directory(&summary);
+            parent.add_errors(u64::MAX);
+        }
+        parent.finish();
+        assert_eq!(parent.total_errors(), u64::MAX - 1);
     }
 
     #[test]

@@ -1,0 +1,10 @@
+//! A unit compressed with ZSTD by nobody knows whom.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tiroir_core::codec::Codec;
+use tiroir_core::compression::Compression;
+
+fuzz_target!(|data: &[u8]| {
+    tiroir_fuzz::units::hostile(&Codec { compression: Compression::Zstd, cipher: None }, data);
+});
