@@ -7,6 +7,8 @@ use std::io::{BufReader, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::sandbox::Outcome;
+
 /// What has to be equal beside names, contents, modes and targets of links.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -23,6 +25,14 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// What tiroir promises of a snapshot that stock took, and that was restored
+    /// so: stock loses an attribute now and then when it takes one, which is
+    /// told then.
+    #[must_use]
+    pub fn exact_of_stock(restored: &Outcome) -> Self {
+        Self { xattrs: !restored.said("and does not have it"), ..Self::EXACT }
+    }
+
     /// What tiroir promises.
     pub const EXACT: Self =
         Self { mtime_ns_max: 0, xattrs: true, hard_links: true, special_files: true, owners: true };

@@ -157,8 +157,8 @@ fn stock_to_ours(variant: Variant, shape: Shape, seed: u64) {
     scene.ours().arg("check").run().status(0);
     scene.ours().args(["check", "-fast"]).run().status(0);
     let out = sandbox.path("out");
-    scene.ours().args(["restore", "-to"]).arg(&out).run().status(0);
-    assert_same(&scene.source, &out, Rules::EXACT);
+    let restored = scene.ours().args(["restore", "-to"]).arg(&out).run().status(0);
+    assert_same(&scene.source, &out, Rules::exact_of_stock(&restored));
     scene.contents(|| scene.ours());
     nothing_differs(&scene, || scene.ours());
     scene.both_say(&["locate", "text.txt", "*.b"]);
