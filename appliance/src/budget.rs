@@ -6,6 +6,7 @@
 //! | write-behind buffers of spools | [`SPOOLS_BYTES`] |
 //! | page cache and filter of the index | 1/16 and 1/64 of all, from [`INDEX_CACHE_BYTES_MIN`] and [`INDEX_FILTER_BYTES_MIN`] on |
 //! | [`Repository`](tiroir_core::repository::Repository): input | [`IO_BYTES`] |
+//! | what waits to be written | [`OUT_BYTES`] |
 //! | encoding, in blocks of 64 KiB; of 4 MiB where there is room | [`ENCODE_SCRATCH_BYTES_MIN`] on |
 //! | decoding, in blocks of 4 MiB of stock; more is lent by the command | [`COLLECT_SCRATCH_BYTES_STOCK`] |
 //! | work: the largest chunk, and what the command does | the rest |
@@ -18,7 +19,7 @@ use tiroir_core::codec::{
 };
 use tiroir_core::compression::lz4::BlockSize;
 use tiroir_core::error::FormatError;
-use tiroir_core::repository::{IO_BYTES, Memory};
+use tiroir_core::repository::{IO_BYTES, Memory, OUT_BYTES};
 
 use crate::error::{Failure, Result};
 use crate::exit::Status;
@@ -103,7 +104,11 @@ impl Plan {
         let index_cache = (budget_bytes / 16).clamp(INDEX_CACHE_BYTES_MIN, INDEX_CACHE_BYTES_MAX);
         let index_filter =
             (budget_bytes / 64).clamp(INDEX_FILTER_BYTES_MIN, INDEX_FILTER_BYTES_MAX);
-        let fixed = PROCESS_BYTES + SPOOLS_BYTES + index_cache + index_filter + IO_BYTES as u64;
+        let fixed = PROCESS_BYTES
+            + SPOOLS_BYTES
+            + index_cache
+            + index_filter
+            + (IO_BYTES + OUT_BYTES) as u64;
         let least = fixed
             + (ENCODE_SCRATCH_BYTES_MIN + COLLECT_SCRATCH_BYTES_STOCK) as u64
             + work_bytes as u64;
@@ -130,7 +135,11 @@ impl Plan {
     ///
     /// When there is not so much.
     pub(crate) fn allocate(&self) -> Result<Vec<u8>> {
-        let bytes = IO_BYTES + self.encode_bytes + COLLECT_SCRATCH_BYTES_STOCK + self.work_bytes;
+        let bytes = IO_BYTES
+            + OUT_BYTES
+            + self.encode_bytes
+            + COLLECT_SCRATCH_BYTES_STOCK
+            + self.work_bytes;
         let mut probe = Vec::<u8>::new();
         probe.try_reserve_exact(bytes).map_err(|_| {
             Failure::new(Status::Failed, format!("there are not {} of memory", Size(bytes as u64)))
@@ -151,10 +160,15 @@ impl Plan {
         memory: &'m mut [u8],
     ) -> Result<(Memory<'m>, &'m mut [u8]), FormatError> {
         let (io, rest) = memory.split_at_mut(IO_BYTES);
+        let (out, rest) = rest.split_at_mut(OUT_BYTES);
         let (encode, rest) = rest.split_at_mut(self.encode_bytes);
         let (decode, work) = rest.split_at_mut(COLLECT_SCRATCH_BYTES_STOCK);
-        let memory =
-            Memory { io, encode: EncodeScratch::new(encode)?, decode: DecodeScratch::new(decode)? };
+        let memory = Memory {
+            io,
+            out,
+            encode: EncodeScratch::new(encode)?,
+            decode: DecodeScratch::new(decode)?,
+        };
         Ok((memory, work))
     }
 }

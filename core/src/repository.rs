@@ -30,11 +30,17 @@ pub trait Lend {
 /// Bytes that are read from a store at once.
 pub const IO_BYTES: usize = 64 * 1024;
 
+/// Bytes of a packfile that are hashed and written at once.
+pub const OUT_BYTES: usize = 32 * 1024;
+
 /// Memory of a repository: lent once, when it is opened.
 #[derive(Debug)]
 pub struct Memory<'m> {
     /// What is read from the store; [`IO_BYTES`] are enough.
     pub io: &'m mut [u8],
+    /// What waits to be hashed and written, [`OUT_BYTES`] or less: with none at
+    /// all small blobs take longer.
+    pub out: &'m mut [u8],
     /// To write blobs.
     pub encode: EncodeScratch<'m>,
     /// To read them.

@@ -36,15 +36,60 @@ const PACKFILE_BYTES_MAX: u64 = 1 << 62;
 const CHECKPOINT_SECS: i64 = 60 * 60;
 
 /// A packfile being written.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct OpenPackfile {
     upload: UploadId,
     name: Mac,
-    hasher: MacHasher,
     /// Bytes of payload so far.
     payload_bytes: u64,
     /// Where its first location lies in the spool.
     first_entry_at: u64,
+}
+
+/// Fills bytes at random.
+type Random<'e, E> = &'e mut dyn FnMut(&mut [u8]) -> Result<(), E>;
+
+/// Takes bytes.
+type Take<'e, E> = &'e mut dyn FnMut(&[u8]) -> Result<(), E>;
+
+/// An encoder of one unit of a packfile.
+type UnitEncoder<'e, E> = Encoder<'e, Random<'e, E>, Take<'e, E>>;
+
+/// Where the bytes of a packfile go: into its MAC and to the store. They are
+/// gathered first, because hashing many bytes at once is several times faster
+/// than hashing as many in small pieces.
+struct WayOut<'o, S> {
+    upload: UploadId,
+    hasher: &'o mut MacHasher,
+    store: &'o mut S,
+    gather: &'o mut [u8],
+    held: &'o mut usize,
+}
+
+impl<S: Store> WayOut<'_, S> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), S::Error> {
+        if bytes.len() > self.gather.len() - *self.held {
+            self.flush()?;
+        }
+        match self.gather.get_mut(*self.held..*self.held + bytes.len()) {
+            Some(into) => {
+                into.copy_from_slice(bytes);
+                *self.held += bytes.len();
+                Ok(())
+            }
+            None => {
+                self.hasher.update(bytes);
+                self.store.write(self.upload, bytes)
+            }
+        }
+    }
+
+    /// Lets everything go that waits.
+    fn flush(&mut self) -> Result<(), S::Error> {
+        let bytes = &self.gather[..core::mem::take(self.held)];
+        self.hasher.update(bytes);
+        if bytes.is_empty() { Ok(()) } else { self.store.write(self.upload, bytes) }
+    }
 }
 
 /// What a session has written.
@@ -71,6 +116,10 @@ pub struct Session<'r, 'm, L: Lend> {
     /// and closed packfiles.
     entries: <L::Host as Host>::Spool,
     open: Option<OpenPackfile>,
+    /// Hashes the open packfile. Apart from it, as it is large.
+    hasher: MacHasher,
+    /// Bytes of the open packfile that wait to be hashed and written.
+    held: usize,
     written: Written,
     lock: Option<SharedLock>,
     /// A snapshot bears the name of the state.
@@ -98,11 +147,14 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
     ) -> Result<Self, Error<L::Error>> {
         let entries = repository.host.spool()?;
         let committed_at = repository.host.now();
+        let hasher = repository.mac_key.hasher();
         Ok(Self {
             repository,
             state_name,
             entries,
             open: None,
+            hasher,
+            held: 0,
             written: Written::default(),
             lock: None,
             has_snapshot: false,
@@ -192,7 +244,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         if self.repository.index.contains(kind, mac)? {
             return Ok(false);
         }
-        self.append(kind, mac, &mut |write| write(bytes))?;
+        self.append_with(kind, mac, |encoder| encoder.finish_with(bytes))?;
         Ok(true)
     }
 
@@ -211,8 +263,21 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
             &mut dyn FnMut(&[u8]) -> Result<(), L::Error>,
         ) -> Result<(), L::Error>,
     ) -> Result<(), Error<L::Error>> {
+        self.append_with(kind, mac, |mut encoder| {
+            content(&mut |bytes| encoder.write(bytes))?;
+            encoder.finish()
+        })
+    }
+
+    /// Stores a blob that `encode` encodes.
+    fn append_with(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        encode: impl FnOnce(UnitEncoder<'_, L::Error>) -> Result<u64, L::Error>,
+    ) -> Result<(), Error<L::Error>> {
         let mut open = self.packfile()?;
-        match self.append_to(&mut open, kind, mac, content) {
+        match self.append_to(&mut open, kind, mac, encode) {
             Ok(()) => self.keep_or_close(open),
             Err(error) => {
                 self.repository.store.abort(open.upload);
@@ -221,32 +286,42 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "a callback that is given a callback")]
     fn append_to(
         &mut self,
         open: &mut OpenPackfile,
         kind: ResourceKind,
         mac: &Mac,
-        content: &mut dyn FnMut(
-            &mut dyn FnMut(&[u8]) -> Result<(), L::Error>,
-        ) -> Result<(), L::Error>,
+        encode: impl FnOnce(UnitEncoder<'_, L::Error>) -> Result<u64, L::Error>,
     ) -> Result<(), Error<L::Error>> {
         let offset_bytes = open.payload_bytes;
-        let repository = &mut *self.repository;
-        let (store, host) = (&mut repository.store, &mut repository.host);
-        let mut out = |bytes: &[u8]| {
-            open.hasher.update(bytes);
-            store.write(open.upload, bytes)
-        };
-        let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
-        let encode = &mut repository.memory.encode;
-        let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
-            .map_err(Error::damaged(Subject::Config))?;
-        content(&mut |bytes| encoder.write(bytes))?;
-        let length = encoder.finish()?;
-        open.payload_bytes += length;
+        let length = self.encode_unit(open, encode)?;
         self.written.blobs += 1;
         self.note(open, kind, mac, offset_bytes, length)
+    }
+
+    /// Writes a unit that `encode` encodes, and returns its length.
+    fn encode_unit(
+        &mut self,
+        open: &mut OpenPackfile,
+        encode: impl FnOnce(UnitEncoder<'_, L::Error>) -> Result<u64, L::Error>,
+    ) -> Result<u64, Error<L::Error>> {
+        let Self { repository, hasher, held, .. } = self;
+        let (store, host) = (&mut repository.store, &mut repository.host);
+        let mut way =
+            WayOut { upload: open.upload, hasher, store, held, gather: repository.memory.out };
+        let mut out = |bytes: &[u8]| way.put(bytes);
+        let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
+        let scratch = &mut repository.memory.encode;
+        let encoder = Encoder::new(
+            &repository.codec,
+            scratch,
+            &mut random as Random<'_, L::Error>,
+            &mut out as Take<'_, L::Error>,
+        )
+        .map_err(Error::damaged(Subject::Config))?;
+        let length = encode(encoder)?;
+        open.payload_bytes += length;
+        Ok(length)
     }
 
     /// Notes where a blob lies, for index and state.
@@ -282,12 +357,20 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         let mut name = Mac::ZERO;
         repository.host.fill_random(&mut name.0)?;
         let upload = repository.store.begin(StoreResource::Packfile)?;
-        let mut hasher = repository.mac_key.hasher();
-        let header = envelope::header(ResourceKind::PACKFILE, Version::V1_0_0);
-        hasher.update(&header);
-        repository.store.write(upload, &header)?;
+        self.hasher = repository.mac_key.hasher();
+        self.held = 0;
         let first_entry_at = self.entries.len();
-        Ok(OpenPackfile { upload, name, hasher, payload_bytes: 0, first_entry_at })
+        let open = OpenPackfile { upload, name, payload_bytes: 0, first_entry_at };
+        let header = envelope::header(ResourceKind::PACKFILE, Version::V1_0_0);
+        self.way_out(&open).put(&header)?;
+        Ok(open)
+    }
+
+    /// Where bytes of the open packfile go.
+    fn way_out(&mut self, open: &OpenPackfile) -> WayOut<'_, L::Store> {
+        let Self { repository, hasher, held, .. } = self;
+        let store = &mut repository.store;
+        WayOut { upload: open.upload, hasher, store, held, gather: repository.memory.out }
     }
 
     fn keep_or_close(&mut self, open: OpenPackfile) -> Result<(), Error<L::Error>> {
@@ -337,8 +420,9 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
     /// Writes the MAC of a packfile, and makes it part of the store.
     fn commit_packfile(&mut self, open: OpenPackfile) -> Result<(), Error<L::Error>> {
         let now = self.repository.host.now();
+        self.way_out(&open).flush()?;
+        let trailer = self.hasher.clone().finish();
         let store = &mut self.repository.store;
-        let trailer = open.hasher.finish();
         store.write(open.upload, &trailer.0)?;
         store.commit(open.upload, &open.name)?;
         let mut entry = [0; ENTRY_BYTES_MAX];
@@ -372,37 +456,24 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
     }
 
     fn write_raw(&mut self, open: &mut OpenPackfile, bytes: &[u8]) -> Result<(), Error<L::Error>> {
-        open.hasher.update(bytes);
-        self.repository.store.write(open.upload, bytes)?;
+        self.way_out(open).put(bytes)?;
         open.payload_bytes += bytes.len() as u64;
         Ok(())
     }
 
     /// Writes an encoded unit that is no blob.
     fn write_unit(&mut self, open: &mut OpenPackfile, bytes: &[u8]) -> Result<(), Error<L::Error>> {
-        let repository = &mut *self.repository;
-        let (store, host) = (&mut repository.store, &mut repository.host);
-        let mut out = |bytes: &[u8]| {
-            open.hasher.update(bytes);
-            store.write(open.upload, bytes)
-        };
-        let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
-        let encode = &mut repository.memory.encode;
-        let encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)
-            .map_err(Error::damaged(Subject::Config))?;
-        open.payload_bytes += encoder.finish_with(bytes)?;
-        Ok(())
+        self.encode_unit(open, |encoder| encoder.finish_with(bytes)).map(drop)
     }
 
     /// Writes the index of the packfile, from its locations in the spool.
     fn write_index(&mut self, open: &mut OpenPackfile) -> Result<(Mac, u32), Error<L::Error>> {
-        let repository = &mut *self.repository;
+        let Self { repository, hasher, held, .. } = self;
         let (store, host) = (&mut repository.store, &mut repository.host);
         let mut index_hasher = repository.mac_key.hasher();
-        let mut out = |bytes: &[u8]| {
-            open.hasher.update(bytes);
-            store.write(open.upload, bytes)
-        };
+        let mut way =
+            WayOut { upload: open.upload, hasher, store, held, gather: repository.memory.out };
+        let mut out = |bytes: &[u8]| way.put(bytes);
         let mut random = |bytes: &mut [u8]| host.fill_random(bytes);
         let encode = &mut repository.memory.encode;
         let mut encoder = Encoder::new(&repository.codec, encode, &mut random, &mut out)

@@ -15,7 +15,7 @@ use tiroir_core::index::Index;
 use tiroir_core::limits::PATH_BYTES_MAX;
 use tiroir_core::mac::{HashAlgorithm, Mac, MacKey};
 use tiroir_core::refresh::OnDamage;
-use tiroir_core::repository::{self, IO_BYTES, Lend, Memory, Repository};
+use tiroir_core::repository::{self, IO_BYTES, Lend, Memory, OUT_BYTES, Repository};
 use tiroir_core::resource::{ResourceKind, Version};
 use tiroir_core::snapshot::backup::{self, backup, backup_bytes};
 use tiroir_core::snapshot::check::{
@@ -81,10 +81,12 @@ fn with<S: Store<Error = TestError>, T>(
     seed: u64,
     work: impl FnOnce(&mut Repository<'_, Doubles<S>>, &mut [u8]) -> T,
 ) -> (T, S) {
-    let (mut io, mut encode) = (vec![0; IO_BYTES], vec![0; ENCODE_SCRATCH_BYTES_MIN]);
+    let (mut io, mut out) = (vec![0; IO_BYTES], vec![0; OUT_BYTES]);
+    let mut encode = vec![0; ENCODE_SCRATCH_BYTES_MIN];
     let mut decode = vec![0; DECODE_SCRATCH_BYTES_MIN];
     let memory = Memory {
         io: &mut io,
+        out: &mut out,
         encode: EncodeScratch::new(&mut encode).unwrap(),
         decode: DecodeScratch::new(&mut decode).unwrap(),
     };

@@ -18,7 +18,7 @@ use tiroir_core::limits::{CONFIG_BYTES_MAX, PATH_BYTES_MAX};
 use tiroir_core::lock::SharedLock;
 use tiroir_core::mac::{HashAlgorithm, Mac, MacKey};
 use tiroir_core::refresh::OnDamage;
-use tiroir_core::repository::{self, IO_BYTES, Lend, Memory, Repository};
+use tiroir_core::repository::{self, IO_BYTES, Lend, Memory, OUT_BYTES, Repository};
 use tiroir_core::resource::{ResourceKind, Version};
 use tiroir_core::snapshot::backup::{self, backup, backup_bytes};
 use tiroir_core::snapshot::check::{
@@ -189,10 +189,12 @@ fn with<S: Store<Error = TestError> + Default, T>(
     let mut config = [0; CONFIG_BYTES_MAX];
     let len = store.read_config(&mut config).ok()?;
     let config = config.get(..len)?;
-    let (mut io, mut encode) = (vec![0; IO_BYTES], vec![0; ENCODE_SCRATCH_BYTES_MIN]);
+    let (mut io, mut out) = (vec![0; IO_BYTES], vec![0; OUT_BYTES]);
+    let mut encode = vec![0; ENCODE_SCRATCH_BYTES_MIN];
     let mut decode = vec![0; DECODE_SCRATCH_BYTES_MIN];
     let memory = Memory {
         io: &mut io,
+        out: &mut out,
         encode: EncodeScratch::new(&mut encode).unwrap(),
         decode: DecodeScratch::new(&mut decode).unwrap(),
     };

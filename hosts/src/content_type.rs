@@ -94,8 +94,21 @@ fn byte_order_mark(first: &[u8]) -> Option<Charset> {
 
 /// Whether these bytes hold none that text never has.
 fn is_text(first: &[u8]) -> bool {
-    let never = |&byte: &u8| matches!(byte, 0..=0x08 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);
-    byte_order_mark(first).is_some() || !first.iter().any(never)
+    // Comparisons alone, so that many bytes are looked at together.
+    let never = |byte: u8| {
+        (byte < 0x20)
+            & (byte != b'\t')
+            & (byte != b'\n')
+            & (byte != 0x0c)
+            & (byte != b'\r')
+            & (byte != 0x1b)
+    };
+    byte_order_mark(first).is_some() || !any(first, never)
+}
+
+/// Whether one of the bytes is such: a piece at a time, without an end in it.
+fn any(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    bytes.chunks(128).any(|piece| piece.iter().fold(false, |any, &byte| any | is(byte)))
 }
 
 /// Encodings that are told apart.
@@ -117,10 +130,15 @@ impl Charset {
         if let Some(charset) = byte_order_mark(first) {
             return charset;
         }
-        let ascii = |byte: u8| matches!(byte, 0x07..=0x0d | 0x1b | 0x20..=0x7e);
+        let ascii = |byte: u8| {
+            (byte >= 0x07) & (byte <= 0x0d) | (byte == 0x1b) | (byte >= 0x20) & (byte <= 0x7e)
+        };
+        if !any(first, |byte| !ascii(byte)) {
+            return Self::Utf8;
+        }
         let cut_short = |error: std::str::Utf8Error| error.error_len().is_none();
         let utf8 = std::str::from_utf8(first).map_or_else(cut_short, |_| true);
-        if first.iter().all(|&byte| ascii(byte)) || (utf8 && !first.is_ascii()) {
+        if utf8 && !first.is_ascii() {
             return Self::Utf8;
         }
         // 0x85, a line break, is the only control character of Latin 1 that text

@@ -15,7 +15,7 @@ use tiroir_core::index::Index as _;
 use tiroir_core::limits::CONFIG_BYTES_MAX;
 use tiroir_core::mac::HashAlgorithm;
 use tiroir_core::refresh::OnDamage;
-use tiroir_core::repository::{self, IO_BYTES, Lend, Memory, Repository};
+use tiroir_core::repository::{self, IO_BYTES, Lend, Memory, OUT_BYTES, Repository};
 use tiroir_core::resource::{ResourceKind, Version};
 use tiroir_core::snapshot::backup::{self, backup, backup_bytes};
 use tiroir_core::snapshot::check::{
@@ -85,10 +85,12 @@ fn with<S: Store<Error = HostsError>, T>(
     let id = repository::parse_config(&config[..length]).unwrap().repository_id;
     let options = IndexOptions::new(directory).with_page_cache(256 * 1024).with_filter(16 * 1024);
     let index = SqliteIndex::open(&directory.join("cache"), &id, options).unwrap();
-    let (mut io, mut encode) = (vec![0; IO_BYTES], vec![0; ENCODE_SCRATCH_BYTES_MIN]);
+    let (mut io, mut out) = (vec![0; IO_BYTES], vec![0; OUT_BYTES]);
+    let mut encode = vec![0; ENCODE_SCRATCH_BYTES_MIN];
     let mut decode = vec![0; DECODE_SCRATCH_BYTES_MIN];
     let memory = Memory {
         io: &mut io,
+        out: &mut out,
         encode: EncodeScratch::new(&mut encode).unwrap(),
         decode: DecodeScratch::new(&mut decode).unwrap(),
     };

@@ -102,8 +102,9 @@ impl Filter {
         let own = self.bytes.chunks_exact_mut(PIECE_BYTES).nth(piece);
         match own {
             Some(own) if bytes.len() == PIECE_BYTES => {
-                for (own, other) in own.iter_mut().zip(bytes) {
-                    *own |= other;
+                let (own, _) = own.as_chunks_mut::<8>();
+                for (own, other) in own.iter_mut().zip(bytes.as_chunks::<8>().0) {
+                    *own = (u64::from_le_bytes(*own) | u64::from_le_bytes(*other)).to_le_bytes();
                 }
                 true
             }
@@ -113,7 +114,8 @@ impl Filter {
 
     /// Reckons from the bits how many keys there are, after [`merge`](Self::merge).
     pub(super) fn count_keys(&mut self) {
-        let set: u64 = self.bytes.iter().map(|byte| u64::from(byte.count_ones())).sum();
+        let words = self.bytes.as_chunks::<8>().0.iter();
+        let set: u64 = words.map(|word| u64::from(u64::from_le_bytes(*word).count_ones())).sum();
         let all = self.bytes.len() as u64 * 8;
         // Few bits fall together while the filter is of use, so this is a little
         // low; ln(1 / (1 - x)) = x + x^2/2 + ... to two terms.
