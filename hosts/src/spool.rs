@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn small_spools_need_no_directory() {
-        let mut spool = FileSpool::new("/nonexistent");
+        let mut spool = FileSpool::new("/dev/null/no-directory");
         spool.append(&[7; WRITE_BYTES - 1]).unwrap();
         let mut last = [0; 3];
         spool.read_at(spool.len() - 3, &mut last).unwrap();
