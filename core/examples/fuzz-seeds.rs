@@ -351,7 +351,7 @@ impl Seeds {
         // Long ones: libFuzzer begins with inputs no longer than its seeds.
         for kind in 0..4 {
             let many: Vec<u8> = (0..20_u8)
-                .flat_map(|n| [0x80 | n % 5, 5 + n % 3, n, n.wrapping_mul(41), 3, n, 0, 0xff])
+                .flat_map(|n| [0x80 | (n % 5), 5 + n % 3, n, n.wrapping_mul(41), 3, n, 0, 0xff])
                 .collect();
             self.write("store", &format!("many-{kind}"), &[&[kind], &many]);
         }
