@@ -427,6 +427,36 @@ fn locks_of_any_age() {
     }
 }
 
+/// What is restored has a name; a root that is a file would have none.
+#[test]
+fn a_root_that_is_a_file_is_damage() {
+    let mut importer = MemImporter::new(b"/srv");
+    importer.file(b"/srv/file", b"content");
+    importer.entry_mut(b"/").unwrap().attributes.mode = 0o644;
+    let (report, store) = back_up(new_store(), 1, &mut importer);
+    report.unwrap();
+    with(store, 5, |repository, memory| {
+        repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
+        let snapshot = repository.index.next_snapshot(None).unwrap().unwrap();
+        let mut header_memory = vec![0; 65_536];
+        let trees = read_header(repository, &snapshot, &mut header_memory).unwrap().source.trees;
+        let (mut exporter, mut links) = (MemExporter::new(), MemLinks::default());
+        let options = restore::Options::default();
+        let restored = restore(
+            repository,
+            &trees,
+            b"/",
+            &mut exporter,
+            &mut links,
+            &options,
+            memory,
+            &mut |_| {},
+        );
+        assert!(matches!(restored, Err(Error::Damaged { .. })), "{restored:?}");
+        assert_eq!(exporter.entries().len(), 1);
+    });
+}
+
 #[test]
 fn chunking_parameters_are_checked_at_open() {
     assert!(Parameters::new(b"rabin", 1, 2, 3).is_err());

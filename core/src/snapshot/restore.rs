@@ -19,7 +19,7 @@ use crate::resource::ResourceKind;
 use crate::wire::entry::Entry;
 use crate::wire::header::Trees;
 use crate::wire::mode;
-use crate::wire::path::{is_within, split};
+use crate::wire::path::{is_component, is_within, split};
 use crate::wire::xattr::XattrEntry;
 
 /// Where a restore remembers the first name of files that have several.
@@ -188,6 +188,10 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
             let len = copy_entry(&entry, entry_memory)?;
             let entry = Entry::parse(&entry_memory[..len]).map_err(broken)?;
             let place = Place { source, target: split(source).1 };
+            // A root that is no directory has no name to be restored under.
+            if !is_component(place.target) {
+                return Err(broken(FormatError::Field("kind: the root is no directory")));
+            }
             return self.entry(place, &entry, memory).map(drop);
         }
         let place = Place { source, target: b"" };
