@@ -106,9 +106,12 @@ fn is_text(first: &[u8]) -> bool {
     byte_order_mark(first).is_some() || !any(first, never)
 }
 
-/// Whether one of the bytes is such: a piece at a time, without an end in it.
+/// Whether one of the bytes is such: whole pieces at a time, without an end in
+/// them, so that many bytes are looked at together.
 fn any(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
-    bytes.chunks(128).any(|piece| piece.iter().fold(false, |any, &byte| any | is(byte)))
+    let (pieces, rest) = bytes.as_chunks::<64>();
+    let found = |piece: &[u8; 64]| piece.iter().fold(0, |any, &byte| any | u8::from(is(byte))) != 0;
+    pieces.iter().any(found) || rest.iter().any(|&byte| is(byte))
 }
 
 /// Encodings that are told apart.
@@ -131,7 +134,7 @@ impl Charset {
             return charset;
         }
         let ascii = |byte: u8| {
-            (byte >= 0x07) & (byte <= 0x0d) | (byte == 0x1b) | (byte >= 0x20) & (byte <= 0x7e)
+            (0x07..=0x0d).contains(&byte) | (byte == 0x1b) | (0x20..=0x7e).contains(&byte)
         };
         if !any(first, |byte| !ascii(byte)) {
             return Self::Utf8;
