@@ -410,6 +410,62 @@ fn stdin_and_stdout() {
     stock.quiet_at(&store).arg("check").run().status(0);
 }
 
+/// A dry run lists what the backup then holds, and stores nothing; `-cache no`
+/// reads everything again and finds it the same.
+#[test]
+fn dry_runs_and_reading_everything() {
+    let sandbox = Sandbox::new();
+    let (source, store) = (sandbox.path("src"), sandbox.path("store"));
+    tree::build(&source, Shape::LIGHT, 3);
+    let note = source.join("note.txt");
+    fs::write(&note, "one\ntwo\n").expect("source");
+    sandbox.at(&store).args(["create", "-plaintext"]).run().status(0);
+    let backup = |options: &[&str]| {
+        let mut program = sandbox.at(&store);
+        program.arg("backup").args(options).arg(&source).run().status(0)
+    };
+    let found = backup(&["-dry-run", "-ignore", "*.html"]);
+    assert!(found.said("nothing was stored"), "{}", found.report());
+    assert_eq!(sandbox.at(&store).arg("ls").run().status(0).text(), "");
+    let files = fs::read_dir(store.join("packfiles")).expect("packfiles");
+    let stored: usize =
+        files.map(|part| fs::read_dir(part.expect("part").path()).expect("part").count()).sum();
+    assert_eq!(stored, 0);
+
+    backup(&["-ignore", "*.html"]);
+    let digest = |id: &str| sandbox.at(&store).args(["ls", "-recursive", id]).run().status(0);
+    let ids =
+        |store: &Path| identifiers(sandbox.at(store).args(["ls", "-uuid"]).run().status(0).text());
+    let first = ids(&store)[0].clone();
+    let listing = digest(&first);
+    // A dry run begins at the root of the file system, as the snapshot does.
+    let inside = format!("{}/", source.display());
+    let lines = |outcome: &tiroir_tests::sandbox::Outcome| -> Vec<String> {
+        let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
+        text.lines().filter(|line| line.contains(&inside)).map(str::to_owned).collect()
+    };
+    let (names, listed) = (lines(&found), lines(&listing));
+    assert!(names.len() > 20, "{}", found.report());
+    for name in names.iter().filter(|name| name.is_ascii()) {
+        assert!(listed.iter().any(|line| line.contains(name.as_str())), "{name}");
+    }
+    assert_eq!(names.len(), listed.len(), "{}", found.report());
+
+    backup(&["-cache", "no", "-ignore", "*.html"]);
+    let second = ids(&store)[0].clone();
+    assert_ne!(first, second);
+    assert!(digest(&second).stdout == listing.stdout);
+
+    fs::write(&note, "one\nother\n").expect("source");
+    let diff = |options: &[&str]| {
+        let target = format!("{second}:{}", note.display());
+        sandbox.at(&store).arg("diff").args(options).arg(target).run().status(0)
+    };
+    assert!(!diff(&[]).said("\u{1b}["));
+    let coloured = diff(&["-highlight"]);
+    assert!(coloured.said("\u{1b}[31m-two\u{1b}[0m\n\u{1b}[32m+other"), "{}", coloured.report());
+}
+
 /// As someone who may not read everything: the backup ends with a status of
 /// its own, and says, counts and records what it could not read as stock does.
 #[test]

@@ -1,5 +1,6 @@
 //! `backup`: takes a snapshot of directories and files, or of standard input.
 
+use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,6 +11,7 @@ use tiroir_core::importer::Importer;
 use tiroir_core::lock::holder;
 use tiroir_core::snapshot::backup::{Event, Options, Report, backup, backup_bytes};
 use tiroir_core::snapshot::check::{self, check_bytes, check_snapshot};
+use tiroir_core::snapshot::scan::{self, SCAN_BYTES_MIN, scan};
 use tiroir_core::time::Timestamp;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::ignore::IgnorePatterns;
@@ -88,6 +90,15 @@ pub(crate) struct Args {
     /// Stay on the file system of the directory
     #[arg(long)]
     one_file_system: bool,
+
+    /// List what would be backed up, and store nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// `no` reads every file, as if there were no earlier snapshot. Anything
+    /// else is accepted for scripts of stock: caches lie in --cache-dir
+    #[arg(long, value_name = "PLACE")]
+    cache: Option<OsString>,
 
     /// Accepted for scripts of stock: nothing is read to show progress
     #[arg(long)]
@@ -233,6 +244,32 @@ fn nothing_there(error: HostsError) -> Failure {
         .with_advice("Nothing was stored.")
 }
 
+/// Prints what a dry run has found.
+fn print_found(event: &scan::Event<'_, HostsError>, json: bool, out: &mut dyn Write) -> Result<()> {
+    match event {
+        scan::Event::Entry { path, .. } if json => {
+            let mut line = Line::new(out, "entry")?;
+            line.text("path", path)?;
+            Ok(line.end()?)
+        }
+        scan::Event::Entry { path, .. } => Ok(writeln!(out, "{}", Printable(path))?),
+        scan::Event::Failed { path, error } => {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(error) = source {
+                text.push_str(&format!(": {error}"));
+                source = error.source();
+            }
+            report::warn(&format!("{}: {text}", Printable(path)));
+            Ok(())
+        }
+        scan::Event::TooLong { directory } => {
+            report::warn(&format!("{}: a path in it is too long", Printable(directory)));
+            Ok(())
+        }
+    }
+}
+
 impl Args {
     /// Whether to stay on one file system, by either option.
     fn one_file_system(&self) -> Result<bool> {
@@ -273,6 +310,34 @@ impl Args {
         Ok(patterns)
     }
 
+    /// Lists what `importer` would read.
+    fn scan<I: Importer<Error = HostsError>>(
+        context: &Context<'_>,
+        opened: crate::open::Opened,
+        importer: &mut I,
+        out: &mut dyn Write,
+    ) -> Result<Status> {
+        context.with_repository(opened, |_| SCAN_BYTES_MIN, |repo, memory| {
+            let json = context.globals.json;
+            let mut printed = Ok(());
+            let report = scan(repo, importer, memory, &mut |event| {
+                if printed.is_ok() {
+                    printed = print_found(event, json, out);
+                }
+                Ok(())
+            })?;
+            printed?;
+            let entries = report.entries;
+            let size = Size(report.bytes);
+            if !json {
+                report::say(&format!(
+                    "tiroir: dry run: {entries} entries and {size} would be backed up; nothing was stored"
+                ));
+            }
+            Ok(if report.failed == 0 { Status::Done } else { Status::Incomplete })
+        })
+    }
+
     /// Backs up what `importer` reads.
     fn store<I: Importer<Error = HostsError>>(
         &self,
@@ -281,6 +346,9 @@ impl Args {
         importer: &mut I,
         out: &mut dyn Write,
     ) -> Result<Status> {
+        if self.dry_run {
+            return Self::scan(context, opened, importer, out);
+        }
         let tags = self.tags();
         let tags: Vec<&[u8]> = tags.iter().map(Vec::as_slice).collect();
         let provenance = Provenance::new();
@@ -295,6 +363,7 @@ impl Args {
             context: &pairs,
             timestamp: self.force_timestamp,
             skip_xattrs: self.no_xattr,
+            read_all: self.cache.as_ref().is_some_and(|cache| cache == "no"),
             hostname: provenance.hostname(),
             copy_of: None,
         };

@@ -27,6 +27,10 @@ pub(crate) struct Args {
     #[arg(long)]
     decompress: bool,
 
+    /// Accepted for scripts of stock: files are written as they are
+    #[arg(long)]
+    highlight: bool,
+
     /// The files
     #[arg(value_name = "SNAPSHOT:PATH", required = true)]
     targets: Vec<OsString>,

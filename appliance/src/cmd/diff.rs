@@ -14,6 +14,7 @@ use crate::exit::Status;
 use crate::open::Context;
 use crate::snapshots::{self, SORT_BYTES, Snapshot, Target};
 use crate::store::Repo;
+use crate::text::coloured::Coloured;
 use crate::text::json::Line;
 use crate::text::printable::Printable;
 
@@ -27,6 +28,10 @@ pub(crate) struct Args {
     /// Compare directories in directories too
     #[arg(long)]
     recursive: bool,
+
+    /// Show differences in colours
+    #[arg(long)]
+    highlight: bool,
 
     /// What to compare; a single one is compared with the same path of the
     /// file system
@@ -47,6 +52,13 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     if args.targets.len() > 2 {
         return Err(Failure::usage("two snapshots at most are compared"));
     }
+    let mut coloured;
+    let out: &mut dyn Write = if args.highlight && !context.globals.json {
+        coloured = Coloured::new(out);
+        &mut coloured
+    } else {
+        out
+    };
     let rest_bytes = 2 * ENTRY_BYTES_MAX + SORT_BYTES + CONTENT_BYTES_MIN;
     let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, rest_bytes);
     context.read(work_bytes, |repo, memory| {

@@ -1,6 +1,7 @@
 //! Values as text, to the letter as stock plakar prints them, because scripts
 //! read its columns.
 
+pub(crate) mod coloured;
 pub(crate) mod duration;
 pub(crate) mod json;
 pub(crate) mod mode;

@@ -65,6 +65,8 @@ pub struct Options<'o> {
     pub timestamp: Option<Timestamp>,
     /// Whether extended attributes are left out.
     pub skip_xattrs: bool,
+    /// Whether every file is read, as if there were no earlier snapshot.
+    pub read_all: bool,
     /// Name of the machine, for the lock.
     pub hostname: &'o [u8],
     /// The header of the snapshot that this is a copy of, from another store:
@@ -272,11 +274,9 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
     };
     let chunk_bytes = session.repository.facts.chunking.max();
     let parts = Parts::new(memory, chunk_bytes)?;
-    let newest = newest_like(
-        session.repository,
-        importer,
-        &mut parts.slot[..HEADER_BYTES_MAX.min(chunk_bytes)],
-    )?;
+    let header = &mut parts.slot[..HEADER_BYTES_MAX.min(chunk_bytes)];
+    let newest = newest_like(session.repository, importer, header)?;
+    let previous = if options.read_all { None } else { newest };
     let sixteenth = parts.sort.len() / 16;
     let (names, rest) = parts.sort.split_at_mut(4 * sixteenth);
     let (directories, rest) = rest.split_at_mut(2 * sixteenth);
@@ -299,7 +299,7 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
     let spools = [(); 6].map(|()| host.spool());
     let [keys, queue, directories, totals, frames, records] = spools;
     let previous = PreviousDirectory::new(
-        newest.map(|(_, trees)| trees),
+        previous.map(|(_, trees)| trees),
         host.spool()?,
         host.spool()?,
         parts.previous,

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod check;
 mod previous;
 pub mod restore;
+pub mod scan;
 pub mod walk;
 
 use crate::error::{Error, Subject};
