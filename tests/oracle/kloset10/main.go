@@ -47,6 +47,7 @@ import (
 	"github.com/PlakarKorp/kloset/storage"
 	"github.com/PlakarKorp/kloset/versioning"
 	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
 )
 
 var errUsage = errors.New("usage: kloset-1.0 STORE create|backup|ls|check|cat|restore ...")
@@ -328,7 +329,7 @@ func restore(repo *repository.Repository, prefix, dir string) error {
 			directories = append(directories, attributes{dest, stat.Mode(), stat.ModTime()})
 			return os.Mkdir(dest, 0o700)
 		case stat.Mode()&fs.ModeSymlink != 0:
-			return os.Symlink(entry.SymlinkTarget, dest)
+			return errors.Join(os.Symlink(entry.SymlinkTarget, dest), setLinkTime(dest, stat.ModTime()))
 		case !stat.Mode().IsRegular():
 			return nil
 		}
@@ -352,4 +353,10 @@ func restore(repo *repository.Repository, prefix, dir string) error {
 		err = errors.Join(err, os.Chmod(d.path, d.mode), os.Chtimes(d.path, d.time, d.time))
 	}
 	return err
+}
+
+// setLinkTime gives a link a time, and not what it leads to.
+func setLinkTime(link string, when time.Time) error {
+	ts := unix.NsecToTimespec(when.UnixNano())
+	return unix.UtimesNanoAt(unix.AT_FDCWD, link, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
 }
