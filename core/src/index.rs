@@ -96,6 +96,15 @@ pub trait Index: StateSink {
     /// The host's.
     fn contains(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, Self::Error>;
 
+    /// Whether a blob may have a location, without looking at any disk: `false`
+    /// is sure, `true` says little. For what is known from elsewhere to be
+    /// there, and is made anew if it is not.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn may_contain(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, Self::Error>;
+
     /// Remembers a blob that is being written, until the index is dropped. It
     /// is not there yet.
     ///

@@ -11,7 +11,7 @@ use tiroir_core::codec::{
 };
 use tiroir_core::compression::Compression;
 use tiroir_core::error::Error;
-use tiroir_core::index::Index;
+use tiroir_core::index::{Index, StateSink as _};
 use tiroir_core::limits::PATH_BYTES_MAX;
 use tiroir_core::mac::{HashAlgorithm, Mac, MacKey};
 use tiroir_core::refresh::OnDamage;
@@ -25,12 +25,15 @@ use tiroir_core::snapshot::restore::{self, Links, restore, restore_bytes};
 use tiroir_core::snapshot::{read_header, walk};
 use tiroir_core::store::{Store, StoreResource};
 use tiroir_core::testing::{
-    FaultStore, MemExporter, MemHost, MemImporter, MemIndex, MemStore, RestoredKind, TestError,
+    FaultStore, MemEntry, MemExporter, MemHost, MemImporter, MemIndex, MemStore, RestoredKind,
+    TestError,
 };
 use tiroir_core::time::Timestamp;
 use tiroir_core::wire::config::{Chunking, Config};
 use tiroir_core::wire::envelope;
+use tiroir_core::wire::header::Trees;
 use tiroir_core::wire::lock::Lock;
+use tiroir_core::wire::mode;
 use tiroir_core::wire::msgpack::Writer;
 
 struct Doubles<S>(std::marker::PhantomData<S>);
@@ -289,6 +292,121 @@ fn change_is_found() {
     assert_eq!(exporter.content(b"00100"), Some(&b"changed"[..]));
     assert_eq!(exporter.content(b"00200"), None);
     assert_eq!(check_all(store).0, (2, vec![]));
+}
+
+/// The trees of the snapshot that a backup makes now.
+fn trees_of(
+    store: MemStore,
+    seed: u64,
+    read_all: bool,
+    tree: &mut MemImporter,
+) -> (Trees, MemStore) {
+    with(store, seed, |repository, memory| {
+        let options = backup::Options { read_all, ..options() };
+        let report = backup(repository, tree, &options, memory, &mut |_| {}).unwrap();
+        repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
+        let mut header_memory = vec![0; 65_536];
+        let header = read_header(repository, &report.snapshot, &mut header_memory).unwrap();
+        assert_eq!(header.source.summary, report.summary);
+        header.source.trees
+    })
+}
+
+/// A small tree with something of every kind, in directories of several sizes.
+fn mixed_tree() -> MemImporter {
+    let mut importer = MemImporter::new(b"/srv");
+    for directory in ["/srv/a", "/srv/b", "/srv/b/c", "/srv/empty"] {
+        importer.directory(directory.as_bytes());
+    }
+    for n in 0..60_u64 {
+        let directory = ["/srv/a", "/srv/b", "/srv/b/c", "/srv"][n as usize % 4];
+        importer.file(format!("{directory}/{n:02}").as_bytes(), &bytes(n, 20 + n as usize));
+    }
+    importer.symlink(b"/srv/a/link", b"01");
+    importer.special(b"/srv/b/pipe", mode::PIPE | 0o600);
+    let entry = importer.file(b"/srv/b/c/attributes", b"has some");
+    entry.xattrs.insert(b"user.a".to_vec(), b"1".to_vec());
+    importer
+}
+
+/// Changes something that a backup must notice, and can.
+fn change(importer: &mut MemImporter, dice: &[u8]) {
+    let pick = |paths: Vec<Vec<u8>>| paths[usize::from(dice[1]) % paths.len()].clone();
+    let paths = |files: bool, importer: &MemImporter| -> Vec<Vec<u8>> {
+        let below = |path: &[u8]| path.starts_with(b"/srv/");
+        let kind = |entry: &MemEntry| mode::is_regular(entry.attributes.mode) == files;
+        let entries = importer.entries().filter(|(path, entry)| below(path) && kind(entry));
+        entries.map(|(path, _)| path.to_vec()).collect()
+    };
+    let file = pick(paths(true, importer));
+    let entry = importer.entry_mut(&file).unwrap();
+    match dice[0] % 12 {
+        0 => importer.remove(&file),
+        1 => drop(importer.file(&[&file[..], b".new"].concat(), b"new")),
+        2 => drop(importer.file(b"/srv/b/ first", b"first of its directory")),
+        3 => drop(importer.file(b"/srv/b/~last", b"last of its directory")),
+        4 => {
+            entry.content = bytes(dice[2].into(), 50);
+            entry.attributes.mod_time.secs += 1 + i64::from(dice[2]);
+        }
+        5 => entry.attributes.mode ^= 0o100,
+        6 => entry.attributes.uid += 1,
+        7 => drop(entry.xattrs.insert(b"user.b".to_vec(), vec![dice[2]; 9])),
+        8 => entry.xattrs.clear(),
+        9 => drop(importer.symlink(&file, b"elsewhere")),
+        10 => entry.stat_error = if dice[2] < 128 { Some(TestError::Fault) } else { None },
+        _ => {
+            importer.directory(b"/srv/b/new");
+            importer.file(b"/srv/b/new/file", b"in a new directory");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_does_not_depend_on_the_one_before() {
+    let mut importer = mixed_tree();
+    let (_, mut store) = trees_of(new_store(), 1, false, &mut importer);
+    let mut kept = 0;
+    for round in 0..120_u64 {
+        // Nothing, something, or several things at once.
+        let dice = bytes(round, 16);
+        for roll in dice[1..].chunks(3).take(usize::from(dice[0] % 4)) {
+            change(&mut importer, roll);
+        }
+        let (upon, after) = trees_of(store, 2 * round + 2, false, &mut importer);
+        let (alone, after) = trees_of(after, 2 * round + 3, true, &mut importer);
+        assert_eq!(upon, alone, "round {round}");
+        kept += u64::from(dice[0] % 4 == 0);
+        store = after;
+    }
+    assert!(kept > 20);
+    assert_eq!(check_all(store).0.1, Vec::<String>::new());
+}
+
+#[test]
+fn what_the_store_lost_is_stored_again() {
+    let mut importer = mixed_tree();
+    let (_, store) = trees_of(new_store(), 1, false, &mut importer);
+    let lost = |kind| {
+        let (unchanged, _) = with(store.clone(), 2, |repository, memory| {
+            repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
+            let locations: Vec<_> = repository.index.locations().collect();
+            for (found, mac, at) in locations {
+                if found == kind {
+                    repository.index.delete_location(kind, &mac, &at.packfile).unwrap();
+                }
+            }
+            let mut importer = mixed_tree();
+            let report = backup(repository, &mut importer, &options(), memory, &mut |_| {});
+            report.unwrap().unchanged
+        });
+        unchanged
+    };
+    assert_eq!(lost(ResourceKind::SIGNATURE), 61);
+    // Objects are those of directories too.
+    for kind in [ResourceKind::OBJECT, ResourceKind::CHUNK, ResourceKind::SNAPSHOT] {
+        assert_eq!(lost(kind), 0, "{kind}");
+    }
 }
 
 #[test]

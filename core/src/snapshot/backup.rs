@@ -6,16 +6,23 @@
 //! through an external sort. Statistics are added up at the end, from the
 //! last directory to the first.
 //!
+//! What is the same as in the previous snapshot is taken over from it: entries
+//! byte for byte, a directory in which nothing changed with its dirpack, and if
+//! nothing changed anywhere the trees and the statistics too. Nothing of that is
+//! read, hashed or looked up on disk.
+//!
 //! Memory: [`backup_bytes`], lent by the caller, and the write-behind buffers
 //! of about twenty spools.
 
-use crate::btree::{TreeBuilder, TreeKinds, builder_bytes_min};
-use crate::content::{
-    ContentKind, ContentType, ContentWriter, HostSpool, READ_BYTES, ReadError, Stored,
-};
+mod entry;
+mod trees;
+
+use crate::btree::builder_bytes_min;
+use crate::content::{ContentKind, ContentWriter, HostSpool, READ_BYTES, ReadError};
 use crate::error::{Error, FormatError, Subject};
 use crate::host::{Host, HostError};
 use crate::importer::{Attributes, Importer};
+use crate::index::Index as _;
 use crate::limits::{
     ENTRY_BYTES_MAX, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, NODE_BYTES_MAX, PATH_BYTES_MAX,
     XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
@@ -30,18 +37,14 @@ use crate::session::{Session, Written};
 use crate::sort::Sorter;
 use crate::spool::Spool;
 use crate::time::Timestamp;
-use crate::wire::dirpack::frame_head;
-use crate::wire::entry::{Entry, NOT_REGULAR};
 use crate::wire::error_entry::ErrorEntry;
-use crate::wire::file_info::FileInfo;
 use crate::wire::header::{Header, Pairs, Source, Trees};
 use crate::wire::list::List;
 use crate::wire::msgpack::Writer;
-use crate::wire::summary::{Counted, Summary};
-use crate::wire::xattr::XattrEntry;
-use crate::wire::{mode, path};
+use crate::wire::path;
+use crate::wire::summary::Summary;
 
-use super::FLAG_HARD_LINK;
+use self::entry::{EntryError, Outcome, Place};
 use super::previous::{PreviousDirectory, newest_like};
 
 /// What a backup is told.
@@ -298,12 +301,7 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
     };
     let spools = [(); 6].map(|()| host.spool());
     let [keys, queue, directories, totals, frames, records] = spools;
-    let previous = PreviousDirectory::new(
-        previous.map(|(_, trees)| trees),
-        host.spool()?,
-        host.spool()?,
-        parts.previous,
-    );
+    let previous = PreviousDirectory::new(previous, host.spool()?, host.spool()?, parts.previous);
     let content = ContentWriter::new(session.repository, parts.slot, records?)?;
     let mut backup = Backup {
         session,
@@ -325,15 +323,20 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
         totals: totals?,
         totals_at: 0,
         frames: frames?,
+        is_same: false,
+        all_same: true,
         unchanged: 0,
         changed_while_read: 0,
-        previous_at: newest.map(|(when, _)| when),
+        previous_at: newest.map(|newest| newest.timestamp),
         new_bytes: 0,
     };
     backup.root()?;
     while backup.next_directory(&mut listing)? {}
-    let summary = backup.summarize()?;
-    let trees = backup.plant()?;
+    let (known, summary) = match backup.reusable_trees()? {
+        Some((trees, summary)) => (Some(trees), summary),
+        None => (None, backup.summarize()?),
+    };
+    let trees = backup.plant(known)?;
     backup.finish(snapshot, started, summary, trees)
 }
 
@@ -373,68 +376,45 @@ struct Backup<'b, 'r, 's, 'm, L: Lend, I> {
     totals_at: u64,
     /// Entries of the current directory.
     frames: HostSpool<L>,
+    /// The current directory is so far what it was in the previous snapshot:
+    /// `frames` is empty then.
+    is_same: bool,
+    /// So was every directory before it.
+    all_same: bool,
     unchanged: u64,
     changed_while_read: u64,
     previous_at: Option<Timestamp>,
     new_bytes: u64,
 }
 
-/// What became of an entry.
-enum Outcome {
-    Stored,
-    /// It could not be read, and that is recorded.
-    Failed,
-}
-
-/// Why an entry cannot be stored.
-enum EntryError<E> {
-    /// The importer failed, which is recorded.
-    Source(E),
-    /// The entry does not fit the bounds, which is recorded.
-    Bound(&'static str),
-    /// Anything else ends the backup.
-    Engine(Error<E>),
-}
-
-impl<E> From<Error<E>> for EntryError<E> {
-    fn from(error: Error<E>) -> Self {
-        Self::Engine(error)
-    }
-}
-
-impl<E> From<ReadError<E>> for EntryError<E> {
-    fn from(error: ReadError<E>) -> Self {
-        match error {
-            ReadError::Source(error) => Self::Source(error),
-            ReadError::Engine(error) => Self::Engine(error),
-        }
-    }
-}
-
-/// Where an entry lies.
+/// A child of a directory, as the importer listed it.
 #[derive(Clone, Copy)]
-struct Place<'p> {
-    directory: &'p [u8],
-    name: &'p [u8],
-    path: &'p [u8],
+struct Child<'c> {
+    directory: &'c [u8],
+    name: &'c [u8],
+    hint: &'c [u8],
 }
 
-/// Length of a record of a directory after its path, in bytes, without the
-/// summary: number of directories in it, whether it failed, length of the
-/// path, length of the summary.
-const DIRECTORY_TAIL_BYTES: usize = 8 + 1 + 2 + 2;
+/// Memory for the children of one directory, one after the other.
+struct Space {
+    path: [u8; PATH_BYTES_MAX],
+    attributes: Attributes,
+}
 
-/// Longest summary that is written, in bytes.
-const SUMMARY_BYTES_MAX: usize = 2048;
+impl Default for Space {
+    fn default() -> Self {
+        Self { path: [0; PATH_BYTES_MAX], attributes: Attributes::default() }
+    }
+}
 
 impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
     /// Stores the root, and puts it in the queue.
     fn root(&mut self) -> Result<(), Error<L::Error>> {
         let mut summary = Summary::default();
         let place = Place { directory: b"/", name: b"/", path: b"/" };
-        let mut is_directory = false;
+        let (mut attributes, mut is_directory) = (Attributes::default(), false);
         // A root that cannot be looked at leaves nothing to back up.
-        match self.store_entry(place, &[], &mut summary, &mut is_directory) {
+        match self.store_entry(place, &[], &mut attributes, &mut summary, &mut is_directory) {
             Ok(_) => {}
             Err(EntryError::Source(error)) => return Err(Error::Host(error)),
             Err(EntryError::Bound(what)) => return Err(internal(what)),
@@ -484,14 +464,16 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
                 true
             }
         };
-        self.previous.load(self.session.repository, directory, self.content.slot(), self.tree)?;
+        let (repository, slot) = (&mut *self.session.repository, self.content.slot());
+        self.is_same = self.previous.load(repository, directory, slot, self.tree)?;
         let (mut summary, mut directories) = (Summary::default(), 0);
+        let mut space = Space::default();
         let mut sorted = listing.names.finish()?;
         while let Some((name, hint)) = sorted.next()? {
-            directories +=
-                self.child(directory, name, hint, &mut summary, &mut listing.directories)?;
+            let child = Child { directory, name, hint };
+            directories += self.child(child, &mut space, &mut summary, &mut listing.directories)?;
         }
-        self.store_dirpack(directory)?;
+        self.keep_dirpack(directory)?;
         self.note_directory(directory, &summary, directories, failed_now)?;
         let mut sorted = listing.directories.finish()?;
         while let Some((name, failed)) = sorted.next()? {
@@ -525,26 +507,26 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
     /// directory.
     fn child(
         &mut self,
-        directory: &[u8],
-        name: &[u8],
-        hint: &[u8],
+        child: Child<'_>,
+        space: &mut Space,
         summary: &mut Summary,
         directories: &mut EngineSorter<'_, L>,
     ) -> Result<u64, Error<L::Error>> {
         self.session.keep_alive()?;
-        let mut joined = [0; PATH_BYTES_MAX];
-        let Ok(len) = path::join(directory, name, &mut joined) else {
+        let Child { directory, name, hint } = child;
+        let Space { path: joined, attributes } = space;
+        let Ok(len) = path::join(directory, name, joined) else {
             // Too long to be a key: the part that fits names it.
             summary.add_errors(1);
-            let _ = path::join(directory, b"", &mut joined);
+            let _ = path::join(directory, b"", joined);
             let shown = &name[..name.len().min(64)];
-            let Ok(len) = path::join(directory, shown, &mut joined) else { return Ok(0) };
+            let Ok(len) = path::join(directory, shown, joined) else { return Ok(0) };
             self.record_error(&joined[..len], &"path is too long")?;
             return Ok(0);
         };
         let place = Place { directory, name, path: &joined[..len] };
         let mut is_directory = false;
-        let failed = match self.store_entry(place, hint, summary, &mut is_directory) {
+        let failed = match self.store_entry(place, hint, attributes, summary, &mut is_directory) {
             Ok(Outcome::Stored) => false,
             Ok(Outcome::Failed) => true,
             Err(EntryError::Engine(error)) => return Err(error),
@@ -588,228 +570,18 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         Ok(())
     }
 
-    /// Stores an entry, with its content and attributes.
-    fn store_entry(
-        &mut self,
-        place: Place<'_>,
-        hint: &[u8],
-        summary: &mut Summary,
-        is_directory: &mut bool,
-    ) -> Result<Outcome, EntryError<L::Error>> {
-        let mut attributes = Attributes::default();
-        self.importer.stat(place.path, hint, &mut attributes).map_err(EntryError::Source)?;
-        let mut info = file_info(place.name, &attributes);
-        *is_directory = mode::is_directory(info.mode);
-        let found = self.previous.find(place.name).map_err(Error::from)?;
-        let content = if mode::is_regular(info.mode) {
-            match self.reusable(found, &info)? {
-                Some(content) => Some(content),
-                None => Some(self.read_file(place, &attributes, &mut info)?),
-            }
-        } else {
-            None
-        };
-        let (xattr_bytes, outcome) = match self.store_xattrs(place)? {
-            Ok(bytes) => (bytes, Outcome::Stored),
-            Err(error) => {
-                self.record_error(place.path, &Display(&error))?;
-                (0, Outcome::Failed)
-            }
-        };
-        let content_type: &[u8] = match &content {
-            Some(content) => &content.content_type,
-            None if *is_directory => b"",
-            None => NOT_REGULAR,
-        };
-        let entry = Entry {
-            parent_path: place.directory,
-            info,
-            summary: None,
-            link_target: &attributes.link_target,
-            object: content.as_ref().map_or(Mac::ZERO, |content| content.stored.object),
-            content_type,
-            entropy: content.as_ref().map_or(0.0, |content| content.stored.entropy),
-            chunks: content.as_ref().map_or(0, |content| content.stored.chunks),
-            xattr_names: List::terminated(&self.xattr_sorted[..xattr_bytes]),
-        };
-        let mut writer = Writer::new(self.entry);
-        entry.emit(&mut writer);
-        let bytes = writer.finish().map_err(|_| EntryError::Bound("attributes are too long"))?;
-        let mac = self.session.put(ResourceKind::VFS_ENTRY, bytes)?;
-        let entry_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        for part in [&frame_head(*is_directory, entry_bytes)[..], bytes, &mac.0] {
-            self.frames.append(part).map_err(Error::Host)?;
+    /// Takes over the object of the current directory's entries, or stores one.
+    fn keep_dirpack(&mut self, directory: &[u8]) -> Result<(), Error<L::Error>> {
+        let index = &mut self.session.repository.index;
+        if self.is_same
+            && let Some(object) = self.previous.object_of_same()
+            && index.may_contain(ResourceKind::OBJECT, &object)?
+        {
+            return self.indexes.dirpacks.push(directory, &object.0);
         }
-        let path_bytes = u16::try_from(place.path.len()).unwrap_or(u16::MAX);
-        for part in [place.path, &mac.0, &path_bytes.to_le_bytes()] {
-            self.keys.append(part).map_err(Error::Host)?;
-        }
-        if !*is_directory {
-            summary.add_file(&Counted {
-                mode: info.mode,
-                size: if mode::is_regular(info.mode) { info.size } else { 0 },
-                mod_time_secs: info.mod_time.secs,
-                chunks: content.as_ref().map(|content| content.stored.chunks),
-                entropy: entry.entropy,
-                content_type,
-            });
-            self.index_content_type(content_type, place.path, &mac)?;
-        }
-        let changed = content.as_ref().is_some_and(|content| content.is_read);
-        let size_bytes = content.map_or(0, |content| content.stored.length_bytes);
-        (self.progress)(&Event::Entry { path: place.path, size_bytes, changed });
-        Ok(outcome)
-    }
-
-    /// The content of the same file in the previous snapshot, if neither the
-    /// file has changed nor the store lost it.
-    fn reusable(
-        &mut self,
-        found: bool,
-        info: &FileInfo<'_>,
-    ) -> Result<Option<Content>, Error<L::Error>> {
-        if !found {
-            return Ok(None);
-        }
-        let Some(before) = self.previous.entry() else { return Ok(None) };
-        // Entries of 1.0 lack content type and chunks.
-        let is_same = before.info == *info && before.chunks > 0 && !before.content_type.is_empty();
-        if !is_same || !self.session.repository.has(ResourceKind::OBJECT, &before.object)? {
-            return Ok(None);
-        }
-        let mut content_type = heapless::Vec::new();
-        if content_type.extend_from_slice(before.content_type).is_err() {
-            return Ok(None);
-        }
-        self.unchanged += 1;
-        let stored = Stored {
-            object: before.object,
-            length_bytes: info.size.cast_unsigned(),
-            chunks: before.chunks,
-            entropy: before.entropy,
-            new_bytes: 0,
-        };
-        Ok(Some(Content { stored, content_type, is_read: false }))
-    }
-
-    /// Reads a file and stores its content.
-    fn read_file(
-        &mut self,
-        place: Place<'_>,
-        attributes: &Attributes,
-        info: &mut FileInfo<'_>,
-    ) -> Result<Content, EntryError<L::Error>> {
-        self.importer.open(place.path, attributes).map_err(EntryError::Source)?;
-        let (importer, progress) = (&mut *self.importer, &mut *self.progress);
-        let stored = self.content.store(self.session, ContentKind::File(place.name), &mut |into| {
-            match importer.read(into) {
-                Ok(read) => {
-                    progress(&Event::Read { bytes: read as u64 });
-                    Ok(read)
-                }
-                Err(error) => Err(ReadError::Source(error)),
-            }
-        });
-        let changed = self.importer.changed();
-        self.importer.close();
-        let stored = stored?;
-        if changed.map_err(EntryError::Source)? {
-            self.changed_while_read += 1;
-            (self.progress)(&Event::Changed { path: place.path });
-        }
-        // What was read is what there is, whatever the length was before.
-        info.size = i64::try_from(stored.length_bytes).unwrap_or(i64::MAX);
-        self.new_bytes += stored.new_bytes;
-        let content_type = self.content.content_type().clone();
-        Ok(Content { stored, content_type, is_read: true })
-    }
-
-    /// Stores the extended attributes of an entry. Returns the length of their
-    /// sorted names in `xattr_sorted`. The inner error is the importer's.
-    fn store_xattrs(
-        &mut self,
-        place: Place<'_>,
-    ) -> Result<Result<usize, L::Error>, EntryError<L::Error>> {
-        if self.options.skip_xattrs {
-            return Ok(Ok(0));
-        }
-        let len = match self.importer.xattr_names(place.path, self.xattr_names) {
-            Ok(len) => len.min(self.xattr_names.len()),
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut sorted = 0;
-        let mut last: Option<(usize, usize)> = None;
-        loop {
-            let after = last.map(|(start, end)| &self.xattr_sorted[start..end]);
-            let Some(name) = next_name(&self.xattr_names[..len], after) else { break };
-            let read = self.importer.xattr(place.path, name, self.xattr_value);
-            let read = match read {
-                Ok(read) => read.min(self.xattr_value.len()),
-                // An attribute that is gone by now is none.
-                Err(error) if error.kind() == crate::host::HostErrorKind::NotFound => {
-                    let end = sorted + name.len();
-                    self.xattr_sorted[sorted..end].copy_from_slice(name);
-                    last = Some((sorted, end));
-                    continue;
-                }
-                Err(error) => return Ok(Err(error)),
-            };
-            let end = sorted + name.len();
-            self.xattr_sorted[sorted..end].copy_from_slice(name);
-            self.xattr_sorted[end] = 0;
-            last = Some((sorted, end));
-            self.store_xattr(place, (sorted, end), read)?;
-            sorted = end + 1;
-        }
-        Ok(Ok(sorted))
-    }
-
-    /// Stores one extended attribute, whose name and value are in memory.
-    fn store_xattr(
-        &mut self,
-        place: Place<'_>,
-        (start, end): (usize, usize),
-        value_bytes: usize,
-    ) -> Result<(), EntryError<L::Error>> {
-        let mut value = &self.xattr_value[..value_bytes];
-        let stored =
-            self.content.store(self.session, ContentKind::File(place.name), &mut |into| {
-                let (now, later) = value.split_at(value.len().min(into.len()));
-                into[..now.len()].copy_from_slice(now);
-                value = later;
-                Ok(now.len())
-            })?;
-        self.new_bytes += stored.new_bytes;
-        let name = &self.xattr_sorted[start..end];
-        let entry = XattrEntry {
-            path: place.path,
-            name,
-            size: i64::try_from(value_bytes).unwrap_or(i64::MAX),
-            kind: 0,
-            object: stored.object,
-        };
-        let mut writer = Writer::new(self.entry);
-        entry.emit(&mut writer);
-        let bytes = writer.finish().map_err(|_| EntryError::Bound("attributes are too long"))?;
-        let mac = self.session.put(ResourceKind::XATTR_ENTRY, bytes)?;
-        let mut key = [0; TREE_KEY_BYTES_MAX];
-        let len = XattrEntry::key(place.path, name, &mut key)
-            .map_err(|_| EntryError::Bound("name of an attribute is too long"))?;
-        Ok(self.indexes.xattrs.push(&key[..len], &mac.0)?)
-    }
-
-    fn index_content_type(
-        &mut self,
-        content_type: &[u8],
-        path: &[u8],
-        mac: &Mac,
-    ) -> Result<(), Error<L::Error>> {
-        let kind = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
-        let mut key = heapless::Vec::<u8, TREE_KEY_BYTES_MAX>::new();
-        let fits = key.push(b'/').is_ok()
-            && key.extend_from_slice(kind).is_ok()
-            && key.extend_from_slice(path).is_ok();
-        if fits { self.indexes.content_types.push(&key, &mac.0) } else { Err(internal("path")) }
+        self.diverge()?;
+        self.all_same = false;
+        self.store_dirpack(directory)
     }
 
     /// Stores the entries of the current directory as one object.
@@ -829,124 +601,6 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         };
         self.frames.truncate(0)?;
         self.indexes.dirpacks.push(directory, &stored.object.0)
-    }
-
-    /// Keeps the statistics of a directory until those below it are known.
-    fn note_directory(
-        &mut self,
-        directory: &[u8],
-        summary: &Summary,
-        directories: u64,
-        failed: bool,
-    ) -> Result<(), Error<L::Error>> {
-        let mut space = [0; SUMMARY_BYTES_MAX];
-        let bytes = summary_bytes(summary, &mut space)?;
-        let mut tail = [0; DIRECTORY_TAIL_BYTES];
-        tail[..8].copy_from_slice(&directories.to_le_bytes());
-        tail[8] = u8::from(failed);
-        let len = |len: usize| u16::try_from(len).unwrap_or(u16::MAX).to_le_bytes();
-        tail[9..11].copy_from_slice(&len(directory.len()));
-        tail[11..].copy_from_slice(&len(bytes.len()));
-        for part in [directory, bytes, &tail] {
-            self.directories.append(part)?;
-        }
-        Ok(())
-    }
-
-    /// Adds up the statistics from the last directory to the first, and
-    /// returns those of the root.
-    ///
-    /// In the order in which directories were entered, those of one directory
-    /// follow each other; so from the end, what a directory waits for is always
-    /// the oldest of what is there.
-    fn summarize(&mut self) -> Result<Summary, Error<L::Error>> {
-        let mut end = self.directories.len();
-        let mut summary = Summary::default();
-        while end > 0 {
-            self.session.keep_alive()?;
-            let mut tail = [0; DIRECTORY_TAIL_BYTES];
-            let tail_at = end - DIRECTORY_TAIL_BYTES as u64;
-            self.directories.read_at(tail_at, &mut tail)?;
-            let directories = u64::from_le_bytes(crate::wire::field(&tail, 0..8));
-            let len = |at| usize::from(u16::from_le_bytes(crate::wire::field(&tail, at..at + 2)));
-            let (path_bytes, bytes) = (len(9), len(11));
-            let mut space = [0; SUMMARY_BYTES_MAX];
-            self.directories.read_at(tail_at - bytes as u64, &mut space[..bytes])?;
-            summary = Summary::parse(&space[..bytes]).map_err(|_| internal("summary"))?;
-            for _ in 0..directories {
-                let (child, failed) = self.next_total()?;
-                summary.add_directory(&child);
-                summary.add_errors(u64::from(failed));
-            }
-            summary.finish();
-            let start = tail_at - bytes as u64 - path_bytes as u64;
-            let mut path = [0; PATH_BYTES_MAX];
-            self.directories.read_at(start, &mut path[..path_bytes])?;
-            self.keep_summary(&path[..path_bytes], &summary, tail[8])?;
-            end = start;
-        }
-        Ok(summary)
-    }
-
-    /// The statistics of the directory that waits longest.
-    fn next_total(&mut self) -> Result<(Summary, bool), Error<L::Error>> {
-        let mut head = [0; 3];
-        self.totals.read_at(self.totals_at, &mut head)?;
-        let bytes = usize::from(u16::from_le_bytes([head[1], head[2]]));
-        let mut space = [0; SUMMARY_BYTES_MAX];
-        self.totals.read_at(self.totals_at + 3, &mut space[..bytes])?;
-        self.totals_at += 3 + bytes as u64;
-        let summary = Summary::parse(&space[..bytes]).map_err(|_| internal("summary"))?;
-        Ok((summary, head[0] != 0))
-    }
-
-    /// Stores the statistics of a directory, and keeps them for the one above.
-    fn keep_summary(
-        &mut self,
-        path: &[u8],
-        summary: &Summary,
-        failed: u8,
-    ) -> Result<(), Error<L::Error>> {
-        let mut space = [0; SUMMARY_BYTES_MAX];
-        let bytes = summary_bytes(summary, &mut space)?;
-        let mac = self.session.put(ResourceKind::VFS_SUMMARY, bytes)?;
-        self.indexes.summaries.push(path, &mac.0)?;
-        let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes();
-        self.totals.append(&[failed, len[0], len[1]])?;
-        Ok(self.totals.append(bytes)?)
-    }
-
-    /// Writes all trees.
-    fn plant(&mut self) -> Result<Trees, Error<L::Error>> {
-        let vfs = self.plant_vfs()?;
-        let Self { session, tree, indexes, .. } = self;
-        let mut plant = |sorter: &mut EngineSorter<'_, L>, kinds| {
-            plant_sorted::<L>(session, tree, sorter, kinds)
-        };
-        Ok(Trees {
-            vfs,
-            xattrs: plant(&mut indexes.xattrs, TreeKinds::XATTRS)?,
-            errors: plant(&mut indexes.errors, TreeKinds::ERRORS)?,
-            content_type: Some(plant(&mut indexes.content_types, TreeKinds::INDEX)?),
-            dirpack: Some(plant(&mut indexes.dirpacks, TreeKinds::INDEX)?),
-            summary: Some(plant(&mut indexes.summaries, TreeKinds::INDEX)?),
-        })
-    }
-
-    fn plant_vfs(&mut self) -> Result<Mac, Error<L::Error>> {
-        let mut builder = builder(TreeKinds::VFS, self.tree)?;
-        let mut end = self.keys.len();
-        while end > 0 {
-            let mut tail = [0; 34];
-            self.keys.read_at(end - 34, &mut tail)?;
-            let path_bytes = usize::from(u16::from_le_bytes([tail[32], tail[33]]));
-            let mut path = [0; PATH_BYTES_MAX];
-            end -= 34 + path_bytes as u64;
-            self.keys.read_at(end, &mut path[..path_bytes])?;
-            let mac = Mac(crate::wire::field(&tail, 0..32));
-            builder.push(self.session, &path[..path_bytes], &mac)?;
-        }
-        builder.finish(self.session)
     }
 
     /// Writes the header, and makes everything part of the store.
@@ -1003,73 +657,6 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
             lock_left_behind: false,
         })
     }
-}
-
-/// The content of a file, read or known.
-struct Content {
-    stored: Stored,
-    content_type: ContentType,
-    is_read: bool,
-}
-
-/// What is recorded of an entry. A file with several names is recorded with
-/// one and a flag: see [`FLAG_HARD_LINK`].
-fn file_info<'a>(name: &'a [u8], attributes: &'a Attributes) -> FileInfo<'a> {
-    let is_linked = attributes.nlink > 1 && !mode::is_directory(attributes.mode);
-    FileInfo {
-        name,
-        size: attributes.size,
-        mode: attributes.mode,
-        mod_time: attributes.mod_time,
-        dev: attributes.dev,
-        ino: attributes.ino,
-        uid: attributes.uid,
-        gid: attributes.gid,
-        nlink: if is_linked { 1 } else { u16::try_from(attributes.nlink).unwrap_or(u16::MAX) },
-        username: &attributes.username,
-        groupname: &attributes.groupname,
-        flags: attributes.flags | if is_linked { FLAG_HARD_LINK } else { 0 },
-    }
-}
-
-/// The name that follows `after` in byte order, among names that end with a
-/// zero byte. Lists are short, and this needs no memory.
-fn next_name<'n>(names: &'n [u8], after: Option<&[u8]>) -> Option<&'n [u8]> {
-    names
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty() && after.is_none_or(|after| *name > after))
-        .min()
-}
-
-fn summary_bytes<'s, E>(
-    summary: &Summary,
-    space: &'s mut [u8; SUMMARY_BYTES_MAX],
-) -> Result<&'s [u8], Error<E>> {
-    let mut writer = Writer::new(space);
-    summary.emit(&mut writer);
-    writer.finish().map_err(|_| internal("summary"))
-}
-
-fn builder<E>(kinds: TreeKinds, memory: &mut [u8]) -> Result<TreeBuilder<'_>, Error<E>> {
-    TreeBuilder::new(kinds, memory, TREE_LEVELS, TREE_KEY_BYTES_MAX)
-        .map_err(|_| internal("memory of a tree"))
-}
-
-/// Writes the tree of what was sorted in descending order.
-fn plant_sorted<L: Lend>(
-    session: &mut Session<'_, '_, L>,
-    memory: &mut [u8],
-    sorter: &mut EngineSorter<'_, L>,
-    kinds: TreeKinds,
-) -> Result<Mac, Error<L::Error>> {
-    let mut builder = builder(kinds, memory)?;
-    let mut sorted = sorter.finish()?;
-    while let Some((key, value)) = sorted.next()? {
-        session.keep_alive()?;
-        let mac = Mac::from_slice(value).unwrap_or_default();
-        builder.push(session, key, &mac)?;
-    }
-    builder.finish(session)
 }
 
 /// A bound that every caller keeps was passed: a mistake of this program.

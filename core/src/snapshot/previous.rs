@@ -6,7 +6,7 @@ use crate::content::ContentReader;
 use crate::error::Error;
 use crate::importer::Importer;
 use crate::index::Index;
-use crate::mac::Mac;
+use crate::mac::{MAC_BYTES, Mac};
 use crate::order::byte_order;
 use crate::repository::{Lend, Repository};
 use crate::spool::Spool;
@@ -14,10 +14,21 @@ use crate::time::Timestamp;
 use crate::wire::dirpack::{FRAME_HEAD_BYTES, Frame};
 use crate::wire::entry::Entry;
 use crate::wire::header::Trees;
+use crate::wire::summary::Summary;
 
 use super::read_header;
 
-/// The newest snapshot of the same place, if there is one: its time and trees.
+/// The newest snapshot of a place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newest {
+    /// When it was taken.
+    pub(super) timestamp: Timestamp,
+    pub(super) trees: Trees,
+    /// Statistics of all of it.
+    pub(super) summary: Summary,
+}
+
+/// The newest snapshot of the same place, if there is one.
 ///
 /// # Errors
 ///
@@ -26,8 +37,8 @@ pub(super) fn newest_like<L: Lend, I: Importer>(
     repository: &mut Repository<'_, L>,
     importer: &I,
     memory: &mut [u8],
-) -> Result<Option<(Timestamp, Trees)>, Error<L::Error>> {
-    let mut newest: Option<(Timestamp, Trees)> = None;
+) -> Result<Option<Newest>, Error<L::Error>> {
+    let mut newest: Option<Newest> = None;
     let mut after: Option<Mac> = None;
     while let Some(snapshot) = repository.index.next_snapshot(after.as_ref())? {
         after = Some(snapshot);
@@ -40,8 +51,10 @@ pub(super) fn newest_like<L: Lend, I: Importer>(
         let is_like = source.kind == importer.kind().as_bytes()
             && source.origin == importer.origin().as_bytes()
             && source.directory == importer.root();
-        if is_like && newest.is_none_or(|(when, _)| header.timestamp >= when) {
-            newest = Some((header.timestamp, source.trees));
+        let timestamp = header.timestamp;
+        if is_like && newest.is_none_or(|newest| timestamp >= newest.timestamp) {
+            let (trees, summary) = (source.trees, source.summary);
+            newest = Some(Newest { timestamp, trees, summary });
         }
     }
     Ok(newest)
@@ -50,40 +63,58 @@ pub(super) fn newest_like<L: Lend, I: Importer>(
 /// The entries of one directory of the previous snapshot, in the order of
 /// their names.
 pub(super) struct PreviousDirectory<'m, P: Spool> {
-    trees: Option<Trees>,
+    newest: Option<Newest>,
     reader: ContentReader<P>,
+    /// The object that holds the frames.
+    object: Option<Mac>,
     /// The frames of the directory.
     frames: P,
     at: u64,
-    /// The frame that was read last.
+    /// The entry that was read last, and its MAC.
     memory: &'m mut [u8],
-    /// Length of its entry; 0 when there is none.
+    /// Where its frame starts.
+    frame_at: u64,
+    /// Length of the entry; 0 when there is none.
     entry_bytes: usize,
+    /// The frames before this one were all taken over.
+    taken: u64,
 }
 
 impl<'m, P: Spool> PreviousDirectory<'m, P> {
-    pub(super) fn new(trees: Option<Trees>, records: P, frames: P, memory: &'m mut [u8]) -> Self {
+    pub(super) fn new(newest: Option<Newest>, records: P, frames: P, memory: &'m mut [u8]) -> Self {
         let reader = ContentReader::new(records);
-        Self { trees, reader, frames, at: 0, memory, entry_bytes: 0 }
+        let (object, at, frame_at, entry_bytes, taken) = (None, 0, 0, 0, 0);
+        Self { newest, reader, object, frames, at, memory, frame_at, entry_bytes, taken }
     }
 
-    /// Goes to another directory. What cannot be read was not there: its files
-    /// are then read again.
+    /// The previous snapshot.
+    pub(super) fn newest(&self) -> Option<&Newest> {
+        self.newest.as_ref()
+    }
+
+    /// Goes to another directory, and says whether the previous snapshot has it.
+    /// What cannot be read was not there: its files are then read again.
     pub(super) fn load<L: Lend>(
         &mut self,
         repository: &mut Repository<'_, L>,
         directory: &[u8],
         chunk: &mut [u8],
         node: &mut [u8],
-    ) -> Result<(), Error<L::Error>>
+    ) -> Result<bool, Error<L::Error>>
     where
         P: Spool<Error = L::Error>,
     {
         self.frames.truncate(0)?;
-        (self.at, self.entry_bytes) = (0, 0);
+        (self.at, self.frame_at, self.entry_bytes, self.taken) = (0, 0, 0, 0);
+        self.object = None;
         match self.copy(repository, directory, chunk, node) {
-            Err(Error::Missing(_) | Error::Damaged { .. }) => Ok(self.frames.truncate(0)?),
-            other => other,
+            Err(Error::Missing(_) | Error::Damaged { .. }) => {
+                self.object = None;
+                self.frames.truncate(0)?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(self.object.is_some()),
         }
     }
 
@@ -97,7 +128,7 @@ impl<'m, P: Spool> PreviousDirectory<'m, P> {
     where
         P: Spool<Error = L::Error>,
     {
-        let Some(root) = self.trees.and_then(|trees| trees.dirpack) else { return Ok(()) };
+        let Some(root) = self.newest.and_then(|newest| newest.trees.dirpack) else { return Ok(()) };
         let kinds = TreeKinds::INDEX;
         let Some(object) = lookup(repository, kinds, &root, directory, byte_order, node)? else {
             return Ok(());
@@ -106,6 +137,7 @@ impl<'m, P: Spool> PreviousDirectory<'m, P> {
         while let Some(len) = self.reader.next(repository, chunk)? {
             self.frames.append(&chunk[..len])?;
         }
+        self.object = Some(object);
         Ok(())
     }
 
@@ -113,7 +145,7 @@ impl<'m, P: Spool> PreviousDirectory<'m, P> {
     /// must be asked for in their order.
     pub(super) fn find(&mut self, name: &[u8]) -> Result<bool, P::Error> {
         loop {
-            if let Some(entry) = self.entry() {
+            if let Some((entry, _)) = self.entry() {
                 match entry.info.name.cmp(name) {
                     core::cmp::Ordering::Less => {}
                     order => return Ok(order.is_eq()),
@@ -135,21 +167,61 @@ impl<'m, P: Spool> PreviousDirectory<'m, P> {
         }
         self.frames.read_at(self.at, &mut head)?;
         let Ok(Some(length)) = Frame::length_bytes(&head) else { return Ok(false) };
-        let entry_bytes = length - FRAME_HEAD_BYTES - 32;
-        if left < length as u64 || entry_bytes > self.memory.len() {
+        let body_bytes = length - FRAME_HEAD_BYTES;
+        // An entry of the largest size does not fit with its MAC: it is stored
+        // anew, as if it were not there.
+        if left < length as u64 || body_bytes > self.memory.len() {
             return Ok(false);
         }
-        self.frames.read_at(self.at + FRAME_HEAD_BYTES as u64, &mut self.memory[..entry_bytes])?;
+        self.frames.read_at(self.at + FRAME_HEAD_BYTES as u64, &mut self.memory[..body_bytes])?;
+        self.frame_at = self.at;
         self.at += length as u64;
-        self.entry_bytes = entry_bytes;
+        self.entry_bytes = body_bytes - MAC_BYTES;
         Ok(true)
     }
 
-    /// The entry that was found last.
-    pub(super) fn entry(&self) -> Option<Entry<'_>> {
+    /// The entry that was found last, and its MAC.
+    pub(super) fn entry(&self) -> Option<(Entry<'_>, Mac)> {
         if self.entry_bytes == 0 {
             return None;
         }
-        Entry::parse(&self.memory[..self.entry_bytes]).ok()
+        let (entry, mac) = self.memory.split_at(self.entry_bytes);
+        let mac = Mac::from_slice(&mac[..MAC_BYTES])?;
+        Some((Entry::parse(entry).ok()?, mac))
+    }
+
+    /// Takes over the frame that was found last, if all before it were. Returns
+    /// whether it is so.
+    pub(super) fn take_in_order(&mut self) -> bool {
+        let in_order = self.frame_at == self.taken;
+        if in_order {
+            self.taken = self.at;
+        }
+        in_order
+    }
+
+    /// The object of the frames, if all were taken over.
+    pub(super) fn object_of_same(&self) -> Option<Mac> {
+        self.object.filter(|_| self.taken == self.frames.len())
+    }
+
+    /// Appends the frames that were taken over to `frames`, by way of `space`.
+    pub(super) fn copy_taken(&mut self, space: &mut [u8], frames: &mut P) -> Result<(), P::Error> {
+        let mut at = 0;
+        while at < self.taken {
+            let step = usize::try_from(self.taken - at).unwrap_or(usize::MAX).min(space.len());
+            self.frames.read_at(at, &mut space[..step])?;
+            frames.append(&space[..step])?;
+            at += step as u64;
+        }
+        Ok(())
+    }
+
+    /// Appends the frame that was found last to `frames`.
+    pub(super) fn copy_frame(&mut self, frames: &mut P) -> Result<(), P::Error> {
+        let mut head = [0; FRAME_HEAD_BYTES];
+        self.frames.read_at(self.frame_at, &mut head)?;
+        frames.append(&head)?;
+        frames.append(&self.memory[..self.entry_bytes + MAC_BYTES])
     }
 }

@@ -135,6 +135,10 @@ impl Index for MemIndex {
         Ok(known.find(|at| content.is_usable(&at.packfile)).copied())
     }
 
+    fn may_contain(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, TestError> {
+        self.contains(kind, mac)
+    }
+
     fn contains(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, TestError> {
         Ok(self.added.contains(&(kind, *mac)) || self.find(kind, mac)?.is_some())
     }

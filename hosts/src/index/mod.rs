@@ -932,6 +932,10 @@ impl Index for SqliteIndex {
         Ok(added || self.find_stored(kind, mac)?.is_some())
     }
 
+    fn may_contain(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        Ok(!self.is_absent(kind, mac))
+    }
+
     fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
         self.scratch()?.add(kind, mac)?;
         self.note_key(kind, mac);
