@@ -145,8 +145,8 @@ impl<'m, P: Spool> PreviousDirectory<'m, P> {
     /// must be asked for in their order.
     pub(super) fn find(&mut self, name: &[u8]) -> Result<bool, P::Error> {
         loop {
-            if let Some((entry, _)) = self.entry() {
-                match entry.info.name.cmp(name) {
+            if let Ok(held) = Entry::name(&self.memory[..self.entry_bytes]) {
+                match held.cmp(name) {
                     core::cmp::Ordering::Less => {}
                     order => return Ok(order.is_eq()),
                 }

@@ -114,6 +114,30 @@ impl<'b> Entry<'b> {
         Ok(entry)
     }
 
+    /// The name in an entry, without reading what follows it. That the rest is
+    /// an entry is not checked.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError`] when there is no name.
+    pub fn name(bytes: &'b [u8]) -> Result<&'b [u8], FormatError> {
+        let mut reader = Reader::new(bytes);
+        for wanted in [&b"file_info"[..], b"name"] {
+            let mut left = reader.map()?;
+            loop {
+                if left == 0 {
+                    return Err(FormatError::Field("name"));
+                }
+                if reader.bytes()? == wanted {
+                    break;
+                }
+                reader.skip()?;
+                left -= 1;
+            }
+        }
+        reader.bytes()
+    }
+
     /// Whether this is a directory.
     #[must_use]
     pub fn is_directory(&self) -> bool {
@@ -193,5 +217,8 @@ mod tests {
             "88a776657273696f6ece00010000ab706172656e745f70617468a12fa966696c655f696e666f8ca46e616d65a5612e747874a473697a65d3000000000000000ca46d6f6465ce000001a4a86d6f645f74696d65d7ff1d6f34546553f100a3646576cf0000000000000000a3696e6fcf0000000000000001a3756964cf0000000000000000a3676964cf0000000000000000a56e6c696e6bcd0001a8757365726e616d65a4726f6f74a967726f75706e616d65a4726f6f74a5666c616773ce00000000a773756d6d617279c0a66f626a656374c420b28720c57d4e07174fe5278b798fea4217d66712c148d3e13cc69b7bebb22f9fac636f6e74656e745f74797065b9746578742f706c61696e3b20636861727365743d7574662d38a7656e74726f7079cb40082d2b480691b3a66368756e6b73cf0000000000000001"
         );
         assert_eq!(Entry::parse(bytes), Ok(entry));
+        assert_eq!(Entry::name(bytes), Ok(&b"a.txt"[..]));
+        assert!(Entry::name(&bytes[..40]).is_err());
+        assert!(Entry::name(&[0x80]).is_err());
     }
 }

@@ -34,6 +34,7 @@ use tiroir_core::wire::mode;
 use super::accounts::Accounts;
 use super::beneath::Beneath;
 use super::ignore::Ignore;
+use super::xattr;
 use crate::error::{Context as _, HostsError, Result};
 
 /// Bytes of a directory read at once.
@@ -87,6 +88,8 @@ pub struct FsImporter {
     /// The root itself is left out, and all with it.
     root_ignored: bool,
     has_proc: bool,
+    /// The kernel has not refused to list extended attributes by descriptor.
+    lists_xattrs_at: bool,
     accounts: Accounts,
     open: Option<OpenFile>,
     list_buffer: Vec<MaybeUninit<u8>>,
@@ -125,6 +128,7 @@ impl FsImporter {
             ignore: Ignore::default(),
             root_ignored: false,
             has_proc: fs::metadata("/proc/self/fd").is_ok(),
+            lists_xattrs_at: true,
             accounts: Accounts::new(),
             open: None,
             list_buffer: Vec::new(),
@@ -348,6 +352,32 @@ impl FsImporter {
         Ok(opened.at_bytes("open", path)?.into())
     }
 
+    /// Lists extended attributes without a detour, where the kernel can and what
+    /// is asked of lies below the root.
+    fn list_xattrs_at(
+        &mut self,
+        path: &[u8],
+        into: &mut [u8],
+    ) -> Option<rustix::io::Result<usize>> {
+        if !self.lists_xattrs_at {
+            return None;
+        }
+        let rest = match self.position(path) {
+            Position::Below(rest) if !rest.is_empty() => rest,
+            _ => return None,
+        };
+        let place = self.beneath.place(rest).ok()?;
+        match xattr::list_at(place.parent, place.name, into) {
+            // The kernel does not know the call, or is told to seem so. Whoever
+            // is really not permitted learns it from the other call.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                self.lists_xattrs_at = false;
+                None
+            }
+            listed => Some(listed),
+        }
+    }
+
     /// A path for the system calls that take no descriptor, or nothing above
     /// the root.
     fn call_path(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -447,8 +477,14 @@ impl Importer for FsImporter {
     }
 
     fn xattr_names(&mut self, path: &[u8], into: &mut [u8]) -> Result<usize> {
-        let Some(call_path) = self.call_path(path)? else { return Ok(0) };
-        match rustix::fs::llistxattr(&call_path[..], into) {
+        let listed = match self.list_xattrs_at(path, into) {
+            Some(listed) => listed,
+            None => {
+                let Some(call_path) = self.call_path(path)? else { return Ok(0) };
+                rustix::fs::llistxattr(&call_path[..], into)
+            }
+        };
+        match listed {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(0),
             Err(Errno::RANGE | Errno::TOOBIG) => Err(too_long(path)),
             other => other.at_bytes("list extended attributes of", path),

@@ -14,3 +14,5 @@ pub mod several;
 pub mod store;
 #[cfg(test)]
 mod tests;
+#[expect(unsafe_code, reason = "a system call without a wrapper")]
+mod xattr;
