@@ -318,9 +318,10 @@ fn mixed_tree() -> MemImporter {
     for directory in ["/srv/a", "/srv/b", "/srv/b/c", "/srv/empty"] {
         importer.directory(directory.as_bytes());
     }
-    for n in 0..60_u64 {
-        let directory = ["/srv/a", "/srv/b", "/srv/b/c", "/srv"][n as usize % 4];
-        importer.file(format!("{directory}/{n:02}").as_bytes(), &bytes(n, 20 + n as usize));
+    for n in 0..60_u8 {
+        let directory = ["/srv/a", "/srv/b", "/srv/b/c", "/srv"][usize::from(n % 4)];
+        let content = bytes(n.into(), 20 + usize::from(n));
+        importer.file(format!("{directory}/{n:02}").as_bytes(), &content);
     }
     importer.symlink(b"/srv/a/link", b"01");
     importer.special(b"/srv/b/pipe", mode::PIPE | 0o600);
@@ -340,7 +341,7 @@ fn change(importer: &mut MemImporter, dice: &[u8]) {
     };
     let file = pick(paths(true, importer));
     let entry = importer.entry_mut(&file).unwrap();
-    match dice[0] % 12 {
+    match dice[0] % 15 {
         0 => importer.remove(&file),
         1 => drop(importer.file(&[&file[..], b".new"].concat(), b"new")),
         2 => drop(importer.file(b"/srv/b/ first", b"first of its directory")),
@@ -355,10 +356,13 @@ fn change(importer: &mut MemImporter, dice: &[u8]) {
         8 => entry.xattrs.clear(),
         9 => drop(importer.symlink(&file, b"elsewhere")),
         10 => entry.stat_error = if dice[2] < 128 { Some(TestError::Fault) } else { None },
-        _ => {
+        11 => {
             importer.directory(b"/srv/b/new");
             importer.file(b"/srv/b/new/file", b"in a new directory");
         }
+        12 => importer.remove(b"/srv/b/new"),
+        13 => importer.directory(b"/srv/empty").attributes.mod_time.secs += 1,
+        _ => importer.entry_mut(b"/srv/b/c").unwrap().attributes.mode ^= 0o010,
     }
 }
 
@@ -376,7 +380,7 @@ fn a_snapshot_does_not_depend_on_the_one_before() {
         let (upon, after) = trees_of(store, 2 * round + 2, false, &mut importer);
         let (alone, after) = trees_of(after, 2 * round + 3, true, &mut importer);
         assert_eq!(upon, alone, "round {round}");
-        kept += u64::from(dice[0] % 4 == 0);
+        kept += u64::from(dice[0].is_multiple_of(4));
         store = after;
     }
     assert!(kept > 20);

@@ -325,6 +325,7 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
         frames: frames?,
         is_same: false,
         all_same: true,
+        files_same: true,
         unchanged: 0,
         changed_while_read: 0,
         previous_at: newest.map(|newest| newest.timestamp),
@@ -381,6 +382,8 @@ struct Backup<'b, 'r, 's, 'm, L: Lend, I> {
     is_same: bool,
     /// So was every directory before it.
     all_same: bool,
+    /// So was everything in them but directories.
+    files_same: bool,
     unchanged: u64,
     changed_while_read: u64,
     previous_at: Option<Timestamp>,
@@ -466,6 +469,7 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         };
         let (repository, slot) = (&mut *self.session.repository, self.content.slot());
         self.is_same = self.previous.load(repository, directory, slot, self.tree)?;
+        self.files_same &= self.is_same;
         let (mut summary, mut directories) = (Summary::default(), 0);
         let mut space = Space::default();
         let mut sorted = listing.names.finish()?;
@@ -473,6 +477,7 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
             let child = Child { directory, name, hint };
             directories += self.child(child, &mut space, &mut summary, &mut listing.directories)?;
         }
+        self.files_same &= self.previous.has_all()?;
         self.keep_dirpack(directory)?;
         self.note_directory(directory, &summary, directories, failed_now)?;
         let mut sorted = listing.directories.finish()?;

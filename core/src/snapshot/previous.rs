@@ -1,6 +1,8 @@
 //! [`PreviousDirectory`]: what a directory held in the previous snapshot,
 //! merged with what it holds now.
 
+use core::cmp::Ordering;
+
 use crate::btree::{TreeKinds, lookup};
 use crate::content::ContentReader;
 use crate::error::Error;
@@ -78,13 +80,28 @@ pub(super) struct PreviousDirectory<'m, P: Spool> {
     entry_bytes: usize,
     /// The frames before this one were all taken over.
     taken: u64,
+    /// Entries that were passed over, because they are gone.
+    gone: u64,
+    /// Whether the entry that was read last is the one that was asked for.
+    is_found: bool,
 }
 
 impl<'m, P: Spool> PreviousDirectory<'m, P> {
     pub(super) fn new(newest: Option<Newest>, records: P, frames: P, memory: &'m mut [u8]) -> Self {
         let reader = ContentReader::new(records);
-        let (object, at, frame_at, entry_bytes, taken) = (None, 0, 0, 0, 0);
-        Self { newest, reader, object, frames, at, memory, frame_at, entry_bytes, taken }
+        Self {
+            newest,
+            reader,
+            object: None,
+            frames,
+            at: 0,
+            memory,
+            frame_at: 0,
+            entry_bytes: 0,
+            taken: 0,
+            gone: 0,
+            is_found: false,
+        }
     }
 
     /// The previous snapshot.
@@ -106,7 +123,7 @@ impl<'m, P: Spool> PreviousDirectory<'m, P> {
     {
         self.frames.truncate(0)?;
         (self.at, self.frame_at, self.entry_bytes, self.taken) = (0, 0, 0, 0);
-        self.object = None;
+        (self.object, self.gone, self.is_found) = (None, 0, false);
         match self.copy(repository, directory, chunk, node) {
             Err(Error::Missing(_) | Error::Damaged { .. }) => {
                 self.object = None;
@@ -144,17 +161,40 @@ impl<'m, P: Spool> PreviousDirectory<'m, P> {
     /// Goes forward to `name`, and says whether the directory had it. Names
     /// must be asked for in their order.
     pub(super) fn find(&mut self, name: &[u8]) -> Result<bool, P::Error> {
-        loop {
-            if let Ok(held) = Entry::name(&self.memory[..self.entry_bytes]) {
-                match held.cmp(name) {
-                    core::cmp::Ordering::Less => {}
-                    order => return Ok(order.is_eq()),
+        self.pass_over()?;
+        while let Ok(held) = Entry::name(&self.memory[..self.entry_bytes]) {
+            match held.cmp(name) {
+                Ordering::Less => {
+                    self.gone += 1;
+                    self.advance()?;
+                }
+                order => {
+                    self.is_found = order.is_eq();
+                    return Ok(self.is_found);
                 }
             }
-            if !self.advance()? {
-                return Ok(false);
-            }
         }
+        Ok(false)
+    }
+
+    /// Goes on behind the entry that was found last.
+    fn pass_over(&mut self) -> Result<(), P::Error> {
+        if self.at == 0 || core::mem::take(&mut self.is_found) {
+            self.advance()?;
+        }
+        Ok(())
+    }
+
+    /// Whether every entry that the directory had was found. To be asked once,
+    /// at its end.
+    pub(super) fn has_all(&mut self) -> Result<bool, P::Error> {
+        self.pass_over()?;
+        Ok(self.gone == 0 && self.entry_bytes == 0 && self.at == self.frames.len())
+    }
+
+    /// Whether the entry that was found last is that of a directory.
+    pub(super) fn is_directory(&self) -> bool {
+        self.entry().is_some_and(|(entry, _)| entry.is_directory())
     }
 
     /// Reads the next frame; a frame that is none ends the directory.

@@ -81,6 +81,9 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
             return Ok(Outcome::Stored);
         }
         self.diverge()?;
+        // A directory may change: what is in it is looked at by itself.
+        let was_directory = found && self.previous.is_directory();
+        self.files_same &= *is_directory && (was_directory || !found);
         let content = if mode::is_regular(info.mode) {
             match self.reusable(found, &info)? {
                 Some(content) => Some(content),

@@ -138,21 +138,20 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
     /// one: if every directory is the same, and nothing failed then or now.
     pub(super) fn reusable_trees(&mut self) -> Result<Option<(Trees, Summary)>, Error<L::Error>> {
         let Some(newest) = self.previous.newest() else { return Ok(None) };
-        let Trees { vfs, content_type: Some(typed), dirpack: Some(dirpack), summary, .. } =
+        let has_errors = !self.indexes.errors.is_empty() || newest.summary.total_errors() > 0;
+        let Trees { vfs, content_type: Some(_), dirpack: Some(dirpack), summary, .. } =
             newest.trees
         else {
             return Ok(None);
         };
-        let Some(summaries) = summary else { return Ok(None) };
-        let has_errors = !self.indexes.errors.is_empty() || newest.summary.total_errors() > 0;
-        if !self.all_same || has_errors {
-            return Ok(None);
-        }
+        let Some(summary) = summary else { return Ok(None) };
         let index = &mut self.session.repository.index;
-        for root in [typed, dirpack, summaries] {
-            if !index.may_contain(ResourceKind::BTREE_ROOT, &root)? {
-                return Ok(None);
-            }
+        if !self.all_same
+            || has_errors
+            || !index.may_contain(ResourceKind::BTREE_ROOT, &dirpack)?
+            || !index.may_contain(ResourceKind::BTREE_ROOT, &summary)?
+        {
+            return Ok(None);
         }
         // The root lies in no directory.
         let mut root = [0; 1 + MAC_BYTES];
@@ -168,11 +167,24 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         }
     }
 
+    /// The tree of content types of the previous snapshot, if it is that of this
+    /// one: directories are not in it.
+    fn reusable_types(&mut self) -> Result<Option<Mac>, Error<L::Error>> {
+        let Some(newest) = self.previous.newest() else { return Ok(None) };
+        let Some(root) = newest.trees.content_type.filter(|_| self.files_same) else {
+            return Ok(None);
+        };
+        let index = &mut self.session.repository.index;
+        Ok(index.may_contain(ResourceKind::BTREE_ROOT, &root)?.then_some(root))
+    }
+
     /// Writes the trees, except those that are there already.
     pub(super) fn plant(&mut self, known: Option<Trees>) -> Result<Trees, Error<L::Error>> {
-        let vfs = match known {
-            Some(_) => None,
-            None => Some(self.plant_vfs()?),
+        let typed = self.reusable_types()?;
+        let known_but_types = known.filter(|_| typed.is_some());
+        let vfs = match known_but_types {
+            Some(known) => known.vfs,
+            None => self.plant_vfs(typed.is_none())?,
         };
         let Self { session, tree, indexes, .. } = self;
         let mut plant = |sorter: &mut EngineSorter<'_, L>, kinds| {
@@ -180,22 +192,23 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         };
         let xattrs = plant(&mut indexes.xattrs, TreeKinds::XATTRS)?;
         let errors = plant(&mut indexes.errors, TreeKinds::ERRORS)?;
-        if let Some(known) = known {
-            return Ok(Trees { xattrs, errors, ..known });
-        }
-        Ok(Trees {
-            vfs: vfs.unwrap_or_default(),
-            xattrs,
-            errors,
-            content_type: Some(plant(&mut indexes.content_types, TreeKinds::INDEX)?),
-            dirpack: Some(plant(&mut indexes.dirpacks, TreeKinds::INDEX)?),
-            summary: Some(plant(&mut indexes.summaries, TreeKinds::INDEX)?),
-        })
+        let content_type = match typed {
+            Some(root) => root,
+            None => plant(&mut indexes.content_types, TreeKinds::INDEX)?,
+        };
+        let (dirpack, summary) = match known {
+            Some(Trees { dirpack, summary, .. }) => (dirpack, summary),
+            None => (
+                Some(plant(&mut indexes.dirpacks, TreeKinds::INDEX)?),
+                Some(plant(&mut indexes.summaries, TreeKinds::INDEX)?),
+            ),
+        };
+        Ok(Trees { vfs, xattrs, errors, content_type: Some(content_type), dirpack, summary })
     }
 
-    /// Writes the tree of entries, and collects what is to be found by its
-    /// content type.
-    fn plant_vfs(&mut self) -> Result<Mac, Error<L::Error>> {
+    /// Writes the tree of entries, and collects `with_types` what is to be found
+    /// by its content type.
+    fn plant_vfs(&mut self, with_types: bool) -> Result<Mac, Error<L::Error>> {
         let mut builder = builder(TreeKinds::VFS, self.tree)?;
         let mut end = self.keys.len();
         let mut text = [0; PATH_BYTES_MAX + 255];
@@ -211,7 +224,7 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
             self.keys.read_at(end, text)?;
             let (path, kind) = text.split_at(path_bytes);
             builder.push(self.session, path, &Mac(mac))?;
-            if !kind.is_empty() {
+            if with_types && !kind.is_empty() {
                 key.clear();
                 let parts = [&b"/"[..], kind, path];
                 if parts.into_iter().any(|part| key.extend_from_slice(part).is_err()) {
