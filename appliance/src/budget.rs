@@ -9,6 +9,7 @@
 //! | what waits to be written | [`OUT_BYTES`] |
 //! | encoding, in blocks of 64 KiB; of 4 MiB where there is room | [`ENCODE_SCRATCH_BYTES_MIN`] on |
 //! | decoding, in blocks of 4 MiB of stock; more is lent by the command | [`COLLECT_SCRATCH_BYTES_STOCK`] |
+//! | threads that encode what a backup stores, where there is room: batches, and scratch for each | see [`Plan::with_threads`] |
 //! | work: the largest chunk, and what the command does | the rest |
 //!
 //! The parts are taken once, in one piece. What is never touched costs nothing.
@@ -19,6 +20,7 @@ use tiroir_core::codec::{
 };
 use tiroir_core::compression::lz4::BlockSize;
 use tiroir_core::error::FormatError;
+use tiroir_core::pipeline::Batch;
 use tiroir_core::repository::{IO_BYTES, Memory, OUT_BYTES};
 
 use crate::error::{Failure, Result};
@@ -56,6 +58,15 @@ const INDEX_FILTER_BYTES_MAX: u64 = 8 * MIB;
 /// Room above what is needed before larger blocks are written.
 const ENCODE_ROOM_BYTES: u64 = 32 * MIB;
 
+/// Threads that encode, at most: they keep up with one that reads and writes.
+const THREADS_MAX: usize = 3;
+
+/// Batches beside one for each thread: one is filled, one is written.
+const BATCHES_MORE: usize = 2;
+
+/// What is left for work, above what it needs, before threads are given any.
+const WORK_ROOM_BYTES: usize = 16 * 1024 * 1024;
+
 /// The budget without `--memory`: a quarter of what is available.
 pub(crate) fn default_bytes() -> u64 {
     let available = machine::Memory::read().map_or(0, |memory| memory.available_bytes);
@@ -86,6 +97,12 @@ impl Share {
 pub(crate) struct Plan {
     encode_bytes: usize,
     work_bytes: usize,
+    /// Least of the work.
+    work_bytes_min: usize,
+    /// Threads that encode.
+    threads: usize,
+    /// Largest chunk of their batches.
+    chunk_bytes: usize,
     /// Page cache of the index.
     pub(crate) index_cache_bytes: usize,
     /// Filter of the index.
@@ -124,9 +141,40 @@ impl Plan {
         Ok(Self {
             encode_bytes,
             work_bytes: work,
+            work_bytes_min: work_bytes,
+            threads: 0,
+            chunk_bytes: 0,
             index_cache_bytes: usize::try_from(index_cache).unwrap_or(usize::MAX),
             index_filter_bytes: usize::try_from(index_filter).unwrap_or(usize::MAX),
         })
+    }
+
+    /// With up to `processors` - 1 threads that encode, for chunks of
+    /// `chunk_bytes`, as far as there is memory for them: none in a small budget.
+    pub(crate) fn with_threads(mut self, processors: usize, chunk_bytes: usize) -> Self {
+        self.chunk_bytes = chunk_bytes;
+        for threads in (1..=processors.saturating_sub(1).min(THREADS_MAX)).rev() {
+            self.threads = threads;
+            let spare = self.work_bytes.saturating_sub(self.work_bytes_min + WORK_ROOM_BYTES);
+            if self.threads_bytes() <= spare {
+                self.work_bytes -= self.threads_bytes();
+                return self;
+            }
+        }
+        self.threads = 0;
+        self
+    }
+
+    /// Memory of the threads.
+    fn threads_bytes(&self) -> usize {
+        match self.threads {
+            0 => 0,
+            threads => {
+                let batches =
+                    (threads + BATCHES_MORE).saturating_mul(Batch::bytes(self.chunk_bytes));
+                batches.saturating_add(threads * self.encode_bytes)
+            }
+        }
     }
 
     /// Takes the memory, all zeros and not touched yet.
@@ -139,6 +187,7 @@ impl Plan {
             + OUT_BYTES
             + self.encode_bytes
             + COLLECT_SCRATCH_BYTES_STOCK
+            + self.threads_bytes()
             + self.work_bytes;
         let mut probe = Vec::<u8>::new();
         probe.try_reserve_exact(bytes).map_err(|_| {
@@ -150,27 +199,49 @@ impl Plan {
         Ok(vec![0; bytes])
     }
 
-    /// Divides the memory into that of the repository and that of the command.
+    /// Divides the memory into that of the repository, of threads, and of the
+    /// command.
     ///
     /// # Errors
     ///
     /// None with memory from [`allocate`](Self::allocate).
-    pub(crate) fn divide<'m>(
-        &self,
-        memory: &'m mut [u8],
-    ) -> Result<(Memory<'m>, &'m mut [u8]), FormatError> {
+    pub(crate) fn divide<'m>(&self, memory: &'m mut [u8]) -> Result<Divided<'m>, FormatError> {
         let (io, rest) = memory.split_at_mut(IO_BYTES);
         let (out, rest) = rest.split_at_mut(OUT_BYTES);
         let (encode, rest) = rest.split_at_mut(self.encode_bytes);
-        let (decode, work) = rest.split_at_mut(COLLECT_SCRATCH_BYTES_STOCK);
+        let (decode, rest) = rest.split_at_mut(COLLECT_SCRATCH_BYTES_STOCK);
+        let (mut threads, work) = rest.split_at_mut(self.threads_bytes());
+        let (mut batches, mut scratches) = (Vec::new(), Vec::new());
+        for _ in 0..self.threads {
+            let (scratch, rest) = threads.split_at_mut(self.encode_bytes);
+            scratches.push(EncodeScratch::new(scratch)?);
+            threads = rest;
+        }
+        while !threads.is_empty() {
+            let (batch, rest) = threads.split_at_mut(Batch::bytes(self.chunk_bytes));
+            batches.push(Batch::new(batch, self.chunk_bytes)?);
+            threads = rest;
+        }
         let memory = Memory {
             io,
             out,
             encode: EncodeScratch::new(encode)?,
             decode: DecodeScratch::new(decode)?,
         };
-        Ok((memory, work))
+        Ok(Divided { memory, batches, scratches, work })
     }
+}
+
+/// The parts of the memory.
+pub(crate) struct Divided<'m> {
+    /// For the repository.
+    pub(crate) memory: Memory<'m>,
+    /// For threads, if there are to be any.
+    pub(crate) batches: Vec<Batch<'m>>,
+    /// One for each thread.
+    pub(crate) scratches: Vec<EncodeScratch<'m>>,
+    /// For the command.
+    pub(crate) work: &'m mut [u8],
 }
 
 /// Moves up to `wanted` bytes from `left` to `part`.
@@ -200,7 +271,7 @@ mod tests {
         let plan = Plan::new(BUDGET_BYTES_MIN, Share::All, backup_bytes(CHUNK_BYTES)).unwrap();
         let mut memory = plan.allocate().unwrap();
         assert!(memory.len() as u64 <= BUDGET_BYTES_MIN - PROCESS_BYTES - SPOOLS_BYTES);
-        let (_, work) = plan.divide(&mut memory).unwrap();
+        let work = plan.divide(&mut memory).unwrap().work;
         assert!(work.len() >= backup_bytes(CHUNK_BYTES));
     }
 
@@ -209,6 +280,28 @@ mod tests {
         let plan = Plan::new(256 * MIB, Share::All, backup_bytes(CHUNK_BYTES)).unwrap();
         assert_eq!(plan.encode_bytes, encode_scratch_bytes(BlockSize::Mib4));
         assert_eq!(plan.index_cache_bytes, 16 << 20);
+    }
+
+    #[test]
+    fn threads_take_what_is_left() {
+        let plan = |mib, processors| {
+            Plan::new(mib * MIB, Share::All, backup_bytes(CHUNK_BYTES))
+                .unwrap()
+                .with_threads(processors, CHUNK_BYTES)
+        };
+        for (mib, processors, threads) in
+            [(24, 4, 0), (64, 4, 0), (256, 1, 0), (256, 2, 1), (256, 64, 3), (144, 64, 1)]
+        {
+            let plan = plan(mib, processors);
+            assert_eq!(plan.threads, threads, "{mib} MiB, {processors} processors");
+            let mut memory = plan.allocate().unwrap();
+            assert!(memory.len() as u64 <= mib * MIB - PROCESS_BYTES - SPOOLS_BYTES);
+            let divided = plan.divide(&mut memory).unwrap();
+            assert_eq!(divided.scratches.len(), threads);
+            let batches = if threads == 0 { 0 } else { threads + BATCHES_MORE };
+            assert_eq!(divided.batches.len(), batches);
+            assert!(divided.work.len() >= backup_bytes(CHUNK_BYTES));
+        }
     }
 
     #[test]

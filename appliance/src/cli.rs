@@ -94,7 +94,8 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) kdf_arena: Option<PathBuf>,
 
-    /// Accepted for scripts of stock: tiroir does one thing after another
+    /// Use N processors at most: by default all that there are, and one within a
+    /// small memory
     #[arg(long, global = true, value_name = "N")]
     pub(crate) concurrency: Option<i32>,
 }

@@ -3,9 +3,11 @@
 
 use std::cell::Cell;
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use tiroir_core::crypto::StoreKey;
 use tiroir_core::crypto::kdf::{Argon2Block, Kdf, KdfError};
@@ -20,9 +22,10 @@ use tiroir_hosts::arena::FileArena;
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::index::{IndexOptions, SqliteIndex};
+use tiroir_hosts::workers::Workers;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::budget::{self, Plan, Share};
+use crate::budget::{self, Divided, Plan, Share};
 use crate::cli::Globals;
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
@@ -311,7 +314,22 @@ impl<'g> Context<'g> {
         work_bytes: impl FnOnce(usize) -> usize,
         work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
     ) -> Result<R> {
-        self.with_index(opened, (false, Share::All), work_bytes, work)
+        self.with_index(opened, Use::Read(Share::All), work_bytes, work)
+    }
+
+    /// The same for a store that is written, by several threads if there are
+    /// processors and memory for them.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_repository`](Self::with_repository).
+    pub(crate) fn with_written<R>(
+        &self,
+        opened: Opened,
+        work_bytes: impl FnOnce(usize) -> usize,
+        work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
+    ) -> Result<R> {
+        self.with_index(opened, Use::Write, work_bytes, work)
     }
 
     /// The same for a store that is read beside another that is written.
@@ -325,7 +343,7 @@ impl<'g> Context<'g> {
         work_bytes: impl FnOnce(usize) -> usize,
         work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
     ) -> Result<R> {
-        self.with_index(opened, (false, Share::Half), work_bytes, work)
+        self.with_index(opened, Use::Read(Share::Half), work_bytes, work)
     }
 
     /// The same for a store that was just made, and of which no index is kept:
@@ -341,13 +359,13 @@ impl<'g> Context<'g> {
         work_bytes: impl FnOnce(usize) -> usize,
         work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
     ) -> Result<R> {
-        self.with_index(opened, (true, share), work_bytes, work)
+        self.with_index(opened, Use::Make(share), work_bytes, work)
     }
 
     fn with_index<R>(
         &self,
         opened: Opened,
-        (is_new, share): (bool, Share),
+        what_for: Use,
         work_bytes: impl FnOnce(usize) -> usize,
         work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
     ) -> Result<R> {
@@ -355,20 +373,30 @@ impl<'g> Context<'g> {
         let damaged = |error| Failure::from(EngineError::damaged(Subject::Config)(error));
         let parsed = parse_config(&config).map_err(damaged)?;
         let chunk_bytes = parsed.chunking.max_bytes.min(CHUNK_BYTES_MAX);
-        let plan = Plan::new(
-            self.budget_bytes(),
-            share,
-            work_bytes(usize::try_from(chunk_bytes).unwrap_or(usize::MAX)),
-        )?;
+        let chunk_bytes = usize::try_from(chunk_bytes).unwrap_or(usize::MAX);
+        let mut plan = Plan::new(self.budget_bytes(), what_for.share(), work_bytes(chunk_bytes))?;
+        if what_for.writes() {
+            plan = plan.with_threads(self.processors(), chunk_bytes);
+        }
         self.check_spool_directory()?;
         let mut memory = plan.allocate()?;
-        let (memory, rest) = plan.divide(&mut memory).map_err(damaged)?;
+        let divided = plan.divide(&mut memory).map_err(damaged)?;
         let id = parsed.repository_id;
-        let index = if is_new { self.temporary_index(&plan)? } else { self.index(&id, &plan)? };
+        let index = match what_for {
+            Use::Make(_) => self.temporary_index(&plan)?,
+            Use::Read(_) | Use::Write => self.index(&id, &plan)?,
+        };
         let is_kept = !index.is_temporary();
-        let mut repository = Repository::open(self.host(), store, index, &config, key, memory)?;
-        let done = work(&mut repository, rest);
-        drop(repository);
+        let done = thread::scope(|scope| {
+            let Divided { memory, batches, scratches, work: rest } = divided;
+            let mut workers =
+                (!scratches.is_empty()).then(|| Workers::new(scope, batches, scratches));
+            let mut repository = Repository::open(self.host(), store, index, &config, key, memory)?;
+            if let Some(workers) = &mut workers {
+                repository.lend_pipeline(workers);
+            }
+            work(&mut repository, rest)
+        });
         match done {
             Err(failure) if is_kept && failure.doubts_index() => {
                 // Some location may have been lost in the index. It is made
@@ -379,6 +407,15 @@ impl<'g> Context<'g> {
                 Err(failure)
             }
             done => done,
+        }
+    }
+
+    /// Processors that may be used.
+    fn processors(&self) -> usize {
+        let asked = self.globals.concurrency.and_then(|count| usize::try_from(count).ok());
+        match asked {
+            Some(count) if count > 0 => count,
+            _ => thread::available_parallelism().map_or(1, NonZero::get),
         }
     }
 
@@ -444,6 +481,33 @@ impl<'g> Context<'g> {
                 OnDamage::Skip
             }
         })?)
+    }
+}
+
+/// What a repository is opened for.
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    /// To be read, with that much of the memory.
+    Read(Share),
+    /// To be written, and read.
+    Write,
+    /// To be made and written once: no index is kept.
+    Make(Share),
+}
+
+impl Use {
+    fn share(self) -> Share {
+        match self {
+            Self::Read(share) | Self::Make(share) => share,
+            Self::Write => Share::All,
+        }
+    }
+
+    fn writes(self) -> bool {
+        match self {
+            Self::Read(_) => false,
+            Self::Write | Self::Make(_) => true,
+        }
     }
 }
 

@@ -38,6 +38,13 @@ pub struct Codec {
     pub cipher: Option<(StoreKey, Suite)>,
 }
 
+/// Most bytes that a unit of `plain_bytes` takes encoded, however; saturates.
+#[must_use]
+pub const fn encoded_len_max(plain_bytes: u64) -> u64 {
+    let (lz4, gzip) = (lz4::frame_len_max(plain_bytes), gzip::member_len_max(plain_bytes));
+    sealed_len(if lz4 > gzip { lz4 } else { gzip })
+}
+
 impl Codec {
     /// Most bytes that a unit of `plain_bytes` takes encoded; saturates. What
     /// compression makes larger is counted, not what it makes smaller.

@@ -264,6 +264,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         head.emit_end(&mut writer);
         let end = writer.finish().map_err(&damaged)?;
         let records = &mut self.records;
+        let object_bytes = (start.len() + end.len()) as u64 + records.len();
         let mut parts = |out: &mut Out<'_, L::Error>| {
             out(start)?;
             let mut piece = [0; CHUNK_RECORD_BYTES * 16];
@@ -284,7 +285,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         .map_err(Error::Host)?;
         stored.object = hasher.finish();
         if !session.repository.has(ResourceKind::OBJECT, &stored.object)? {
-            session.append(ResourceKind::OBJECT, &stored.object, &mut parts)?;
+            session.append(ResourceKind::OBJECT, &stored.object, object_bytes, &mut parts)?;
         }
         Ok(stored)
     }

@@ -44,6 +44,7 @@ pub mod limits;
 pub mod lock;
 pub mod mac;
 pub mod order;
+pub mod pipeline;
 pub mod refresh;
 pub mod repository;
 pub mod resource;

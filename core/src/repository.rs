@@ -10,6 +10,7 @@ use crate::host::{Host, HostError, HostErrorKind};
 use crate::index::{Index, Location};
 use crate::limits::CONFIG_BYTES_MAX;
 use crate::mac::{HashAlgorithm, MAC_BYTES, Mac, MacHasher, MacKey};
+use crate::pipeline::Pipeline;
 use crate::resource::{ResourceKind, Version};
 use crate::store::{Store, StoreResource};
 use crate::wire::config::Config;
@@ -61,7 +62,6 @@ pub struct Facts {
 }
 
 /// A store opened with its key.
-#[derive(Debug)]
 pub struct Repository<'m, L: Lend> {
     /// Clock, entropy, spools.
     pub host: L::Host,
@@ -73,7 +73,12 @@ pub struct Repository<'m, L: Lend> {
     pub(crate) mac_key: MacKey,
     pub(crate) codec: Codec,
     pub(crate) memory: Memory<'m>,
+    /// What encodes blobs beside the work.
+    pub(crate) pipeline: Option<LentPipeline<'m, L::Error>>,
 }
+
+/// A pipeline that a repository is lent.
+pub(crate) type LentPipeline<'m, E> = &'m mut (dyn Pipeline<Error = E> + 'm);
 
 /// Reads the CONFIG of a store into `into`, and checks its frame, but not its
 /// MAC, for which the key is needed.
@@ -128,6 +133,12 @@ pub fn key_opens(config: &Config<'_>, key: &StoreKey) -> bool {
     })
 }
 
+impl<L: Lend> core::fmt::Debug for Repository<'_, L> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Repository").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
 impl<'m, L: Lend> Repository<'m, L> {
     /// Opens a store with its key. `config` is the whole CONFIG, envelope
     /// included. The index is not brought up to date:
@@ -177,7 +188,12 @@ impl<'m, L: Lend> Repository<'m, L> {
             None => MacKey::public(parsed.hashing, &parsed.repository_id),
         };
         let codec = Codec { compression: parsed.compression, cipher };
-        Ok(Self { host, store, index, facts, mac_key, codec, memory })
+        Ok(Self { host, store, index, facts, mac_key, codec, memory, pipeline: None })
+    }
+
+    /// Lends it what encodes blobs while others are made.
+    pub fn lend_pipeline(&mut self, pipeline: &'m mut (dyn Pipeline<Error = L::Error> + 'm)) {
+        self.pipeline = Some(pipeline);
     }
 
     /// What CONFIG says.

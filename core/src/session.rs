@@ -16,6 +16,7 @@ use crate::index::{Index, Location};
 use crate::limits::PADDING_BYTES;
 use crate::lock::SharedLock;
 use crate::mac::{Mac, MacHasher};
+use crate::pipeline::{Packed, Pipeline};
 use crate::repository::{Lend, Repository};
 use crate::resource::{ResourceKind, Version};
 use crate::spool::Spool;
@@ -48,6 +49,10 @@ struct OpenPackfile {
 
 /// Fills bytes at random.
 type Random<'e, E> = &'e mut dyn FnMut(&mut [u8]) -> Result<(), E>;
+
+/// Gives a blob's plaintext, piece by piece, to what it is called with.
+pub type Content<'c, E> =
+    &'c mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>;
 
 /// Takes bytes.
 type Take<'e, E> = &'e mut dyn FnMut(&[u8]) -> Result<(), E>;
@@ -148,6 +153,9 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         let entries = repository.host.spool()?;
         let committed_at = repository.host.now();
         let hasher = repository.mac_key.hasher();
+        if let Some(pipeline) = &mut repository.pipeline {
+            pipeline.reset();
+        }
         Ok(Self {
             repository,
             state_name,
@@ -244,29 +252,151 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         if self.repository.index.contains(kind, mac)? {
             return Ok(false);
         }
+        if self.queue(kind, mac, bytes.len(), &mut |write| write(bytes))? {
+            return Ok(true);
+        }
         self.append_with(kind, mac, |encoder| encoder.finish_with(bytes))?;
         Ok(true)
     }
 
-    /// Stores a blob without asking whether the store has it. `content` is
-    /// called once, with what it gives the plaintext to, piece by piece.
+    /// Stores a blob of `plain_bytes` without asking whether the store has it.
+    /// `content` is called once, with what it gives the plaintext to, piece by
+    /// piece.
     ///
     /// # Errors
     ///
     /// The host's, and what `content` returns.
-    #[expect(clippy::type_complexity, reason = "a callback that is given a callback")]
     pub fn append(
         &mut self,
         kind: ResourceKind,
         mac: &Mac,
-        content: &mut dyn FnMut(
-            &mut dyn FnMut(&[u8]) -> Result<(), L::Error>,
-        ) -> Result<(), L::Error>,
+        plain_bytes: u64,
+        content: Content<'_, L::Error>,
     ) -> Result<(), Error<L::Error>> {
+        let queued = match usize::try_from(plain_bytes) {
+            Ok(plain_bytes) => self.queue(kind, mac, plain_bytes, content)?,
+            Err(_) => false,
+        };
+        if queued {
+            return Ok(());
+        }
+        // What is too large for a batch comes after all that was before it.
+        self.drain()?;
         self.append_with(kind, mac, |mut encoder| {
             content(&mut |bytes| encoder.write(bytes))?;
             encoder.finish()
         })
+    }
+
+    /// Gives a blob to the pipeline, if there is one and it takes blobs of that
+    /// length. Returns whether it did.
+    fn queue(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        plain_bytes: usize,
+        content: Content<'_, L::Error>,
+    ) -> Result<bool, Error<L::Error>> {
+        let Some(pipeline) = self.repository.pipeline.take() else { return Ok(false) };
+        let queued = self.queue_in(pipeline, (kind, mac), plain_bytes, content);
+        self.repository.pipeline = Some(pipeline);
+        let queued = queued?;
+        if queued {
+            // From now on it is known, wherever it is.
+            self.repository.index.add(kind, mac)?;
+        }
+        Ok(queued)
+    }
+
+    fn queue_in(
+        &mut self,
+        pipeline: &mut dyn Pipeline<Error = L::Error>,
+        (kind, mac): (ResourceKind, &Mac),
+        plain_bytes: usize,
+        content: Content<'_, L::Error>,
+    ) -> Result<bool, Error<L::Error>> {
+        let filling = pipeline.filling();
+        if !filling.is_empty() && !filling.has_room(plain_bytes) {
+            self.submit(pipeline)?;
+        }
+        let mut filling = pipeline.filling();
+        if !filling.has_room(plain_bytes) {
+            return Ok(false);
+        }
+        filling.push(kind, mac, plain_bytes, |into| {
+            let mut at = 0;
+            content(&mut |bytes| {
+                into[at..at + bytes.len()].copy_from_slice(bytes);
+                at += bytes.len();
+                Ok(())
+            })
+        })?;
+        if filling.is_worth_it() {
+            self.submit(pipeline)?;
+        }
+        Ok(true)
+    }
+
+    /// Has the batch that was filled encoded; writes older ones if they are as
+    /// many as may be.
+    fn submit(
+        &mut self,
+        pipeline: &mut dyn Pipeline<Error = L::Error>,
+    ) -> Result<(), Error<L::Error>> {
+        while pipeline.is_full() {
+            self.write_oldest(pipeline)?;
+        }
+        Ok(pipeline.submit(&self.repository.codec)?)
+    }
+
+    /// Writes the oldest batch of the pipeline. Returns whether there was one.
+    fn write_oldest(
+        &mut self,
+        pipeline: &mut dyn Pipeline<Error = L::Error>,
+    ) -> Result<bool, Error<L::Error>> {
+        let Some(batch) = pipeline.oldest()? else { return Ok(false) };
+        for blob in batch.packed() {
+            let mut open = self.packfile()?;
+            match self.write_packed(&mut open, &blob) {
+                Ok(()) => self.keep_or_close(open)?,
+                Err(error) => {
+                    self.repository.store.abort(open.upload);
+                    return Err(error);
+                }
+            }
+        }
+        pipeline.release();
+        Ok(true)
+    }
+
+    fn write_packed(
+        &mut self,
+        open: &mut OpenPackfile,
+        blob: &Packed<'_>,
+    ) -> Result<(), Error<L::Error>> {
+        let offset_bytes = open.payload_bytes;
+        self.write_raw(open, blob.bytes)?;
+        self.written.blobs += 1;
+        self.note(open, blob.kind, &blob.mac, offset_bytes, blob.bytes.len() as u64)
+    }
+
+    /// Writes everything that is in the pipeline.
+    fn drain(&mut self) -> Result<(), Error<L::Error>> {
+        let Some(pipeline) = self.repository.pipeline.take() else { return Ok(()) };
+        let drained = self.drain_from(pipeline);
+        self.repository.pipeline = Some(pipeline);
+        drained
+    }
+
+    fn drain_from(
+        &mut self,
+        pipeline: &mut dyn Pipeline<Error = L::Error>,
+    ) -> Result<(), Error<L::Error>> {
+        if !pipeline.filling().is_empty() {
+            self.submit(pipeline)?;
+        }
+        while self.write_oldest(pipeline)? {}
+        Ok(())
     }
 
     /// Stores a blob that `encode` encodes.
@@ -296,7 +426,9 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         let offset_bytes = open.payload_bytes;
         let length = self.encode_unit(open, encode)?;
         self.written.blobs += 1;
-        self.note(open, kind, mac, offset_bytes, length)
+        self.note(open, kind, mac, offset_bytes, length)?;
+        self.repository.index.add(kind, mac)?;
+        Ok(())
     }
 
     /// Writes a unit that `encode` encodes, and returns its length.
@@ -324,7 +456,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         Ok(length)
     }
 
-    /// Notes where a blob lies, for index and state.
+    /// Notes where a blob lies, for packfile index and state.
     fn note(
         &mut self,
         open: &OpenPackfile,
@@ -341,11 +473,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         })?;
         let location = Location { packfile: open.name, offset_bytes, length_bytes };
         let mut entry = [0; ENTRY_BYTES_MAX];
-        self.entries.append(StateEntry::Location(kind, *mac, location).emit(&mut entry))?;
-        if kind != ResourceKind::RANDOM {
-            self.repository.index.add(kind, mac)?;
-        }
-        Ok(())
+        Ok(self.entries.append(StateEntry::Location(kind, *mac, location).emit(&mut entry))?)
     }
 
     /// The open packfile, taken out; a new one if there is none.
@@ -511,6 +639,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
     ///
     /// The host's. The store is as it was before, but for orphans.
     pub fn commit(&mut self) -> Result<(), Error<L::Error>> {
+        self.drain()?;
         if let Some(open) = self.open.take() {
             self.close(open)?;
         } else if self.repository.store.layout() == Layout::SingleFile {
@@ -592,6 +721,9 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
 
 impl<L: Lend> Drop for Session<'_, '_, L> {
     fn drop(&mut self) {
+        if let Some(pipeline) = &mut self.repository.pipeline {
+            pipeline.reset();
+        }
         if let Some(open) = self.open.take() {
             self.repository.store.abort(open.upload);
         }

@@ -2,7 +2,7 @@
 #![cfg(feature = "_test")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tiroir_core::chunker::Parameters;
 use tiroir_core::codec::{
@@ -14,9 +14,11 @@ use tiroir_core::error::Error;
 use tiroir_core::index::{Index, StateSink as _};
 use tiroir_core::limits::PATH_BYTES_MAX;
 use tiroir_core::mac::{HashAlgorithm, Mac, MacKey};
+use tiroir_core::pipeline::Batch;
 use tiroir_core::refresh::OnDamage;
 use tiroir_core::repository::{self, IO_BYTES, Lend, Memory, OUT_BYTES, Repository};
 use tiroir_core::resource::{ResourceKind, Version};
+use tiroir_core::session::Written;
 use tiroir_core::snapshot::backup::{self, backup, backup_bytes};
 use tiroir_core::snapshot::check::{
     self, check_bytes, check_packfiles, check_snapshot, check_states,
@@ -25,8 +27,8 @@ use tiroir_core::snapshot::restore::{self, Links, restore, restore_bytes};
 use tiroir_core::snapshot::{read_header, walk};
 use tiroir_core::store::{Store, StoreResource};
 use tiroir_core::testing::{
-    FaultStore, MemEntry, MemExporter, MemHost, MemImporter, MemIndex, MemStore, RestoredKind,
-    TestError,
+    FaultStore, LatePipeline, MemEntry, MemExporter, MemHost, MemImporter, MemIndex, MemStore,
+    RestoredKind, TestError,
 };
 use tiroir_core::time::Timestamp;
 use tiroir_core::wire::config::{Chunking, Config};
@@ -78,7 +80,8 @@ fn new_store() -> MemStore {
     store
 }
 
-/// Opens the store, calls `work`, and gives the store back.
+/// Opens the store, calls `work`, and gives the store back. With an odd seed,
+/// what is written goes through a pipeline.
 fn with<S: Store<Error = TestError>, T>(
     store: S,
     seed: u64,
@@ -94,8 +97,17 @@ fn with<S: Store<Error = TestError>, T>(
         decode: DecodeScratch::new(&mut decode).unwrap(),
     };
     let host = MemHost::new(seed);
+    let mut beside = vec![0; ENCODE_SCRATCH_BYTES_MIN];
+    let mut batches = vec![vec![0; Batch::bytes(CHUNK)]; 3];
+    let mut pipeline = LatePipeline::new(
+        EncodeScratch::new(&mut beside).unwrap(),
+        batches.iter_mut().map(|memory| Batch::new(memory, CHUNK).unwrap()).collect(),
+    );
     let mut repository: Repository<'_, Doubles<S>> =
         Repository::open(host, store, MemIndex::default(), &config(), None, memory).unwrap();
+    if !seed.is_multiple_of(2) {
+        repository.lend_pipeline(&mut pipeline);
+    }
     let bytes = backup_bytes(CHUNK).max(check_bytes(CHUNK)).max(restore_bytes(CHUNK));
     let mut work_memory = vec![0; bytes];
     let result = work(&mut repository, &mut work_memory);
@@ -461,13 +473,20 @@ fn paths_are_found_through_links() {
 /// and goes through when it is tried again.
 #[test]
 fn cut_at_every_operation() {
+    // Without and with a pipeline.
+    for seed in [2, 5] {
+        cut_everywhere(seed);
+    }
+}
+
+fn cut_everywhere(seed: u64) {
     let mut importer = MemImporter::new(b"/d");
     for n in 0..30u64 {
         importer.file(format!("/d/{n}").as_bytes(), &bytes(n, 30_000));
     }
     let (_, before) = back_up(new_store(), 1, &mut importer);
     importer.file(b"/d/new", &bytes(77, 300_000));
-    let (_, whole) = back_up(FaultStore::new(before.clone(), u32::MAX), 2, &mut importer);
+    let (_, whole) = back_up(FaultStore::new(before.clone(), u32::MAX), seed, &mut importer);
     let operations = whole.operations();
     assert!(operations > 20, "the sweep would be empty");
     for lost_answer in [false, true] {
@@ -476,18 +495,43 @@ fn cut_at_every_operation() {
             if lost_answer {
                 cut = cut.with_lost_answer();
             }
-            let (result, cut) = back_up(cut, 2, &mut importer);
+            let (result, cut) = back_up(cut, seed, &mut importer);
             let mut after = cut.into_inner();
             after.restart();
             let ((snapshots, bad), after) = check_all(after);
             assert!(bad.is_empty(), "cut after {fuel} operations: {bad:?}");
             assert!(snapshots == 1 || lost_answer || result.is_ok(), "cut after {fuel}");
-            let (again, after) = back_up(after, 3, &mut importer);
+            let (again, after) = back_up(after, seed + 1, &mut importer);
             again.unwrap_or_else(|error| panic!("retried after {fuel} operations: {error}"));
             let ((more, bad), _) = check_all(after);
             assert!(bad.is_empty() && more == snapshots + 1, "retried after {fuel}: {bad:?}");
         }
     }
+}
+
+/// Where every blob lies, but for the names of packfiles and what is random.
+fn layout(store: MemStore) -> BTreeSet<(ResourceKind, Mac, u64, u32)> {
+    let (found, _) = with(store, 98, |repository, memory| {
+        repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
+        let locations = repository.index.locations();
+        let located =
+            locations.map(|(kind, mac, at)| (kind, mac, at.offset_bytes, at.length_bytes));
+        located.filter(|(kind, ..)| *kind != ResourceKind::SNAPSHOT).collect()
+    });
+    found
+}
+
+#[test]
+fn a_pipeline_changes_nothing() {
+    let (alone, inline) = back_up(new_store(), 2, &mut tree());
+    let (beside, queued) = back_up(new_store(), 3, &mut tree());
+    let (alone, beside) = (alone.unwrap(), beside.unwrap());
+    // Names at random compress one way or another.
+    let counts = |written: Written| (written.blobs, written.packfiles, written.states);
+    assert_eq!(counts(alone.written), counts(beside.written));
+    let (inline, queued) = (layout(inline), layout(queued));
+    assert!(inline.len() > 2000);
+    assert_eq!(inline, queued);
 }
 
 /// Every byte of every file of the store matters to the check.

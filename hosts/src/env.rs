@@ -20,18 +20,18 @@ use crate::spool::FileSpool;
 const ENTROPY_BYTES: usize = 4096;
 
 /// Random bytes of the kernel, some in advance, erased as they are used.
-struct Entropy {
+pub(crate) struct Entropy {
     bytes: Box<[u8; ENTROPY_BYTES]>,
     /// How many bytes at the end of `bytes` are not used yet.
     left: usize,
 }
 
 impl Entropy {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: Box::new([0; ENTROPY_BYTES]), left: 0 }
     }
 
-    fn fill(&mut self, out: &mut [u8]) -> std::result::Result<(), getrandom::Error> {
+    pub(crate) fn fill(&mut self, out: &mut [u8]) -> std::result::Result<(), getrandom::Error> {
         if out.len() >= ENTROPY_BYTES {
             return getrandom::fill(out);
         }
@@ -140,7 +140,7 @@ pub(crate) fn random_suffix() -> Result<String> {
     Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
 }
 
-fn no_entropy(error: getrandom::Error) -> HostsError {
+pub(crate) fn no_entropy(error: getrandom::Error) -> HostsError {
     match error.raw_os_error() {
         Some(code) => {
             let cause = std::io::Error::from_raw_os_error(code);

@@ -9,6 +9,7 @@
 //! - [`stdio`]: importer of what comes through a pipe;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
+//! - [`workers`]: threads that encode what a backup stores;
 //! - [`error`]: the one error of all of these;
 //! - `contract`: the suite that every store connector passes, for tests.
 //!
@@ -38,3 +39,4 @@ pub mod stdio;
 #[cfg(test)]
 mod testing;
 mod warn;
+pub mod workers;

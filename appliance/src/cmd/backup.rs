@@ -368,7 +368,7 @@ impl Args {
             copy_of: None,
         };
         let work_bytes = |chunk_bytes| backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes));
-        context.with_repository(opened, work_bytes, |repo, memory| {
+        context.with_written(opened, work_bytes, |repo, memory| {
             let mut reporter = Reporter::new(context.globals, "backup");
             let made = backup(repo, importer, &options, memory, &mut |event| {
                 tell(event, &mut reporter);

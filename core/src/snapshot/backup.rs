@@ -649,7 +649,9 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         header.emit(&mut writer);
         let subject = Subject::Blob(ResourceKind::SNAPSHOT, snapshot);
         let bytes = writer.finish().map_err(Error::damaged(subject))?;
-        session.append(ResourceKind::SNAPSHOT, &snapshot, &mut |write| write(bytes))?;
+        session.append(ResourceKind::SNAPSHOT, &snapshot, bytes.len() as u64, &mut |write| {
+            write(bytes)
+        })?;
         Ok(Report {
             snapshot,
             summary,

@@ -8,6 +8,7 @@ mod exporter;
 mod host;
 mod importer;
 mod index;
+mod pipeline;
 mod store;
 
 use core::error::Error;
@@ -19,6 +20,7 @@ pub use self::exporter::{MemExporter, Restored, RestoredInfo, RestoredKind};
 pub use self::host::{MemHost, MemSpool};
 pub use self::importer::{MemEntry, MemImporter};
 pub use self::index::MemIndex;
+pub use self::pipeline::LatePipeline;
 pub use self::store::{FaultStore, MemStore};
 pub use crate::chunker::naive_cuts;
 pub use crate::refresh::state_entries;
