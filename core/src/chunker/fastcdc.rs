@@ -44,10 +44,24 @@ impl Gear {
     #[inline]
     pub(super) fn scan(&mut self, bytes: &[u8], mask: u64) -> Option<usize> {
         let mut sum = self.0;
-        for (at, &byte) in bytes.iter().enumerate() {
+        // Two bytes at once: both sums come from the one before them, so that
+        // every second addition need not wait for the one before it.
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        for (number, pair) in pairs.iter().enumerate() {
+            let [first, second] = pair.map(|byte| GEAR[usize::from(byte)]);
+            let half = (sum << 1).wrapping_add(first);
+            sum = (sum << 2).wrapping_add((first << 1).wrapping_add(second));
+            if half & mask == 0 {
+                return Some(2 * number);
+            }
+            if sum & mask == 0 {
+                return Some(2 * number + 1);
+            }
+        }
+        for &byte in rest {
             sum = (sum << 1).wrapping_add(GEAR[usize::from(byte)]);
             if sum & mask == 0 {
-                return Some(at);
+                return Some(2 * pairs.len());
             }
         }
         self.0 = sum;
