@@ -61,8 +61,8 @@ const ENCODE_ROOM_BYTES: u64 = 32 * MIB;
 /// Threads that encode, at most: they keep up with one that reads and writes.
 const THREADS_MAX: usize = 3;
 
-/// Batches beside one for each thread: one is filled, one is written.
-const BATCHES_MORE: usize = 2;
+/// Batches beside one for each thread: one is filled, one digested, one written.
+const BATCHES_MORE: usize = 3;
 
 /// What is left for work, above what it needs, before threads are given any.
 const WORK_ROOM_BYTES: usize = 16 * 1024 * 1024;
@@ -290,7 +290,7 @@ mod tests {
                 .with_threads(processors, CHUNK_BYTES)
         };
         for (mib, processors, threads) in
-            [(24, 4, 0), (64, 4, 0), (256, 1, 0), (256, 2, 1), (256, 64, 3), (144, 64, 1)]
+            [(24, 4, 0), (64, 4, 0), (256, 1, 0), (256, 2, 1), (256, 64, 3), (160, 64, 1)]
         {
             let plan = plan(mib, processors);
             assert_eq!(plan.threads, threads, "{mib} MiB, {processors} processors");

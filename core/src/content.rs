@@ -13,9 +13,10 @@ use crate::host::Host;
 use crate::index::Index;
 use crate::limits::CONTENT_TYPE_BYTES_MAX;
 use crate::mac::{Mac, MacHasher};
+use crate::pipeline::BATCH_BYTES;
 use crate::repository::{Lend, Memory, Repository, absent};
 use crate::resource::ResourceKind;
-use crate::session::Session;
+use crate::session::{Ended, Session};
 use crate::spool::Spool;
 use crate::store::{Store, StoreResource};
 use crate::wire::envelope::HEADER_BYTES;
@@ -99,6 +100,27 @@ struct Draft {
     mean: WeightedMean,
     content_type: ContentType,
     stored: Stored,
+    /// Length of a chunk that is being digested; 0 if none is.
+    begun_bytes: u64,
+}
+
+impl Draft {
+    /// Finds the content type, from the first chunk.
+    fn set_type<L: Lend>(
+        &mut self,
+        session: &mut Session<'_, '_, L>,
+        kind: ContentKind<'_>,
+        bytes: &[u8],
+    ) {
+        if self.stored.chunks > 0 {
+            return;
+        }
+        self.content_type = content_type(match kind {
+            ContentKind::File(name) => session.repository.host.content_type(name, bytes).as_bytes(),
+            ContentKind::Typed(known) => known,
+            ContentKind::Dirpack => return,
+        });
+    }
 }
 
 impl<'m, P: Spool> ContentWriter<'m, P> {
@@ -160,12 +182,18 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
             mean: WeightedMean::default(),
             content_type: content_type(UNKNOWN_TYPE.as_bytes()),
             stored: Stored::default(),
+            begun_bytes: 0,
         };
         let (mut filled, mut at_end) = (0, false);
         loop {
             while let Some(cut) = self.chunker.find_cut(&self.slot[..filled], at_end) {
                 session.keep_alive()?;
-                self.store_chunk(session, kind, cut, &mut draft)?;
+                self.end_chunk(session, &mut draft)?;
+                // Nobody would wait for the last one any less.
+                let is_last = at_end && cut == filled;
+                if is_last || !self.begin_chunk(session, kind, cut, &mut draft)? {
+                    self.store_chunk(session, kind, cut, &mut draft)?;
+                }
                 self.slot.copy_within(cut..filled, 0);
                 filled -= cut;
             }
@@ -177,7 +205,55 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
             at_end = got == 0;
             filled += got;
         }
+        self.end_chunk(session, &mut draft)?;
         self.store_object(session, kind, draft)
+    }
+
+    /// Has a chunk digested while the content is read on, if it is large enough
+    /// and there is what does that. Returns whether it is.
+    fn begin_chunk<L: Lend>(
+        &mut self,
+        session: &mut Session<'_, '_, L>,
+        kind: ContentKind<'_>,
+        cut: usize,
+        draft: &mut Draft,
+    ) -> Result<bool, ReadError<L::Error>> {
+        let bytes = &self.slot[..cut];
+        let is_file = !matches!(kind, ContentKind::Dirpack);
+        let worth_bytes = BATCH_BYTES.min(session.repository.facts.chunking.max() / 4);
+        if cut < worth_bytes || !is_file || !session.begin_chunk(bytes)? {
+            return Ok(false);
+        }
+        draft.set_type(session, kind, bytes);
+        match &mut draft.hasher {
+            // Comes with the digest.
+            None => {}
+            Some(content) => content.update(bytes),
+        }
+        draft.begun_bytes = cut as u64;
+        Ok(true)
+    }
+
+    /// Takes the chunk that was begun into the object.
+    fn end_chunk<L: Lend>(
+        &mut self,
+        session: &mut Session<'_, '_, L>,
+        draft: &mut Draft,
+    ) -> Result<(), ReadError<L::Error>>
+    where
+        P: Spool<Error = L::Error>,
+    {
+        let length_bytes = core::mem::take(&mut draft.begun_bytes);
+        if length_bytes == 0 {
+            return Ok(());
+        }
+        let lost = Error::damaged(Subject::Blob(ResourceKind::CHUNK, Mac::ZERO));
+        let ended = session.end_chunk()?.ok_or_else(|| lost(FormatError::Field("digest")))?;
+        let Ended { mac, digest, is_new } = ended;
+        if draft.hasher.is_none() {
+            draft.hasher = Some(digest.hasher);
+        }
+        self.note_chunk(draft, &mac, length_bytes, digest.entropy, is_new)
     }
 
     fn store_chunk<L: Lend>(
@@ -199,36 +275,41 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
             Some(content) => content.update(bytes),
         }
         let mac = hasher.finish();
+        draft.set_type(session, kind, bytes);
         let entropy = match kind {
             ContentKind::Dirpack => 0.0,
             ContentKind::File(_) | ContentKind::Typed(_) => {
-                if draft.stored.chunks == 0 {
-                    draft.content_type = content_type(match kind {
-                        ContentKind::File(name) => {
-                            session.repository.host.content_type(name, bytes).as_bytes()
-                        }
-                        ContentKind::Typed(known) => known,
-                        ContentKind::Dirpack => UNKNOWN_TYPE.as_bytes(),
-                    });
-                }
                 self.histogram.reset();
                 self.histogram.add(bytes);
                 self.histogram.entropy()
             }
         };
-        draft.mean.add(entropy, cut as u64);
-        let length_bytes = u32::try_from(cut).unwrap_or(u32::MAX);
+        let is_new = session.put_named(ResourceKind::CHUNK, &mac, bytes)?;
+        self.note_chunk(draft, &mac, cut as u64, entropy, is_new)
+    }
+
+    /// Adds a chunk to the object.
+    fn note_chunk(
+        &mut self,
+        draft: &mut Draft,
+        mac: &Mac,
+        length_bytes: u64,
+        entropy: f64,
+        is_new: bool,
+    ) -> Result<(), ReadError<P::Error>> {
+        draft.mean.add(entropy, length_bytes);
         let mut record = [0; CHUNK_RECORD_BYTES];
         let mut writer = Writer::new(&mut record);
-        ChunkRecord { mac, length_bytes, entropy }.emit(&mut writer);
+        let length = u32::try_from(length_bytes).unwrap_or(u32::MAX);
+        ChunkRecord { mac: *mac, length_bytes: length, entropy }.emit(&mut writer);
         let record = writer
             .finish()
             .map_err(Error::damaged(Subject::Blob(ResourceKind::OBJECT, Mac::ZERO)))?;
         self.records.append(record).map_err(Error::Host)?;
         draft.stored.chunks += 1;
-        draft.stored.length_bytes += cut as u64;
-        if session.put_named(ResourceKind::CHUNK, &mac, bytes)? {
-            draft.stored.new_bytes += cut as u64;
+        draft.stored.length_bytes += length_bytes;
+        if is_new {
+            draft.stored.new_bytes += length_bytes;
         }
         Ok(())
     }

@@ -36,6 +36,7 @@ impl Histogram {
         for word in words {
             // One load for eight bytes.
             let word = u64::from_le_bytes(*word);
+            #[expect(clippy::cast_possible_truncation, reason = "the lowest byte is meant")]
             let byte = |at: u32| (word >> (8 * at)) as u8;
             count(a, byte(0));
             count(b, byte(1));

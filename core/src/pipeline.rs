@@ -6,6 +6,9 @@
 //! encoded goes into the packfile. So a packfile does not depend on how many
 //! work at it, nor on which of them was faster.
 //!
+//! A large chunk makes the way twice: first only its [`Digest`] is made, which says
+//! whether the store has it, and then it is encoded or dropped.
+//!
 //! A [`Pipeline`] has a fixed number of batches, all in memory that is lent once.
 //! Without one a [`Session`](crate::session::Session) encodes as it writes, in
 //! less memory.
@@ -15,8 +18,9 @@ use core::fmt;
 use heapless::Vec;
 
 use crate::codec::{Codec, EncodeScratch, Encoder, encoded_len_max};
+use crate::entropy::Histogram;
 use crate::error::FormatError;
-use crate::mac::Mac;
+use crate::mac::{Mac, MacHasher, MacKey};
 use crate::resource::ResourceKind;
 
 /// Blobs that a batch holds, at most.
@@ -27,6 +31,7 @@ pub const BATCH_BLOBS_MAX: usize = 256;
 pub const BATCH_BYTES: usize = 256 * 1024;
 
 /// What encoding may add to a small blob, in bytes.
+#[expect(clippy::cast_possible_truncation, reason = "some hundred bytes")]
 const BLOB_OVERHEAD_BYTES: usize = encoded_len_max(1) as usize;
 
 /// One blob of a batch.
@@ -57,6 +62,15 @@ struct Items {
     plain_bytes: usize,
     /// What encoding the items takes at most.
     packed_bytes_max: u64,
+}
+
+/// What is found out of a chunk.
+#[derive(Clone, Debug)]
+pub struct Digest {
+    /// Has seen the chunk, and nothing else.
+    pub hasher: MacHasher,
+    /// Its entropy, in bits per byte.
+    pub entropy: f64,
 }
 
 /// Blobs on their way into a packfile. About 12 KiB, and what it is lent.
@@ -93,6 +107,24 @@ impl<'m> Batch<'m> {
     /// The batch, to be filled.
     pub fn fill(&mut self) -> Filling<'_> {
         Filling { plain: self.plain, packed_bytes: self.packed.len(), held: &mut self.held }
+    }
+
+    /// The digest of what it holds, which is one chunk.
+    #[must_use]
+    pub fn digest(&self, key: &MacKey) -> Digest {
+        let chunk = &self.plain[..self.held.plain_bytes];
+        let mut hasher = key.hasher();
+        hasher.update(chunk);
+        let mut histogram = Histogram::new();
+        histogram.add(chunk);
+        Digest { hasher, entropy: histogram.entropy() }
+    }
+
+    /// Names the chunk that it holds.
+    pub fn name(&mut self, mac: &Mac) {
+        if let Some(item) = self.held.items.first_mut() {
+            item.mac = *mac;
+        }
     }
 
     /// Encodes all blobs. `random` fills a slice with bytes fit for keys.
@@ -233,6 +265,32 @@ pub trait Pipeline {
 
     /// Makes the batch that [`oldest`](Self::oldest) gave empty.
     fn release(&mut self);
+
+    /// Hands over the batch that was filled, with one chunk in it, to be
+    /// digested, and takes an empty one to fill. Only one is digested at a time.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn digest(&mut self, key: &MacKey) -> Result<(), Self::Error>;
+
+    /// The digest of the chunk that was handed over for it, once it is made;
+    /// nothing if none was.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn digested(&mut self) -> Result<Option<Digest>, Self::Error>;
+
+    /// Submits the chunk that was digested, under that name.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn keep(&mut self, mac: &Mac, codec: &Codec) -> Result<(), Self::Error>;
+
+    /// Drops the chunk that was digested, or is about to be, if there is one.
+    fn discard(&mut self);
 
     /// Forgets everything that is under way or being filled.
     fn reset(&mut self);

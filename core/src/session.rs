@@ -16,7 +16,7 @@ use crate::index::{Index, Location};
 use crate::limits::PADDING_BYTES;
 use crate::lock::SharedLock;
 use crate::mac::{Mac, MacHasher};
-use crate::pipeline::{Packed, Pipeline};
+use crate::pipeline::{Digest, Packed, Pipeline};
 use crate::repository::{Lend, Repository};
 use crate::resource::{ResourceKind, Version};
 use crate::spool::Spool;
@@ -45,6 +45,17 @@ struct OpenPackfile {
     payload_bytes: u64,
     /// Where its first location lies in the spool.
     first_entry_at: u64,
+}
+
+/// A chunk that was digested.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its MAC.
+    pub mac: Mac,
+    /// What else was found out.
+    pub digest: Digest,
+    /// Whether the store did not have it.
+    pub is_new: bool,
 }
 
 /// Fills bytes at random.
@@ -337,16 +348,85 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         Ok(true)
     }
 
+    /// Hands over a chunk to be digested while the work goes on, if there is a
+    /// pipeline that takes it. Returns whether it did:
+    /// [`end_chunk`](Self::end_chunk) must follow before another.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    pub fn begin_chunk(&mut self, bytes: &[u8]) -> Result<bool, Error<L::Error>> {
+        let Some(pipeline) = self.repository.pipeline.take() else { return Ok(false) };
+        let begun = self.begin_chunk_in(pipeline, bytes);
+        self.repository.pipeline = Some(pipeline);
+        begun
+    }
+
+    fn begin_chunk_in(
+        &mut self,
+        pipeline: &mut dyn Pipeline<Error = L::Error>,
+        bytes: &[u8],
+    ) -> Result<bool, Error<L::Error>> {
+        pipeline.discard();
+        if !pipeline.filling().is_empty() {
+            self.submit(pipeline)?;
+        }
+        let mut filling = pipeline.filling();
+        if !filling.has_room(bytes.len()) {
+            return Ok(false);
+        }
+        filling.push(ResourceKind::CHUNK, &Mac::ZERO, bytes.len(), |into| {
+            into.copy_from_slice(bytes);
+            Ok::<(), L::Error>(())
+        })?;
+        self.free_one(pipeline)?;
+        pipeline.digest(&self.repository.mac_key)?;
+        Ok(true)
+    }
+
+    /// Waits for the digest of the chunk that was handed over, and stores the
+    /// chunk unless the store has it. Nothing if none was handed over.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    pub fn end_chunk(&mut self) -> Result<Option<Ended>, Error<L::Error>> {
+        let repository = &mut *self.repository;
+        let Some(pipeline) = &mut repository.pipeline else { return Ok(None) };
+        let Some(digest) = pipeline.digested()? else { return Ok(None) };
+        let mac = digest.hasher.clone().finish();
+        let is_new = !repository.index.contains(ResourceKind::CHUNK, &mac)?;
+        if is_new {
+            pipeline.keep(&mac, &repository.codec)?;
+            repository.index.add(ResourceKind::CHUNK, &mac)?;
+        } else {
+            pipeline.discard();
+        }
+        Ok(Some(Ended { mac, digest, is_new }))
+    }
+
     /// Has the batch that was filled encoded; writes older ones if they are as
     /// many as may be.
     fn submit(
         &mut self,
         pipeline: &mut dyn Pipeline<Error = L::Error>,
     ) -> Result<(), Error<L::Error>> {
-        while pipeline.is_full() {
-            self.write_oldest(pipeline)?;
-        }
+        self.free_one(pipeline)?;
         Ok(pipeline.submit(&self.repository.codec)?)
+    }
+
+    /// Writes the oldest batches, until one is free.
+    fn free_one(
+        &mut self,
+        pipeline: &mut dyn Pipeline<Error = L::Error>,
+    ) -> Result<(), Error<L::Error>> {
+        while pipeline.is_full() {
+            if !self.write_oldest(pipeline)? {
+                // That of a file which could not be read to its end.
+                pipeline.discard();
+            }
+        }
+        Ok(())
     }
 
     /// Writes the oldest batch of the pipeline. Returns whether there was one.

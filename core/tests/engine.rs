@@ -98,7 +98,7 @@ fn with<S: Store<Error = TestError>, T>(
     };
     let host = MemHost::new(seed);
     let mut beside = vec![0; ENCODE_SCRATCH_BYTES_MIN];
-    let mut batches = vec![vec![0; Batch::bytes(CHUNK)]; 3];
+    let mut batches = vec![vec![0; Batch::bytes(CHUNK)]; 4];
     let mut pipeline = LatePipeline::new(
         EncodeScratch::new(&mut beside).unwrap(),
         batches.iter_mut().map(|memory| Batch::new(memory, CHUNK).unwrap()).collect(),

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use super::TestError;
 use crate::codec::{Codec, EncodeScratch};
-use crate::pipeline::{Batch, Filling, Pipeline};
+use crate::mac::{Mac, MacKey};
+use crate::pipeline::{Batch, Digest, Filling, Pipeline};
 
 /// A pipeline of one thread: batches wait as long as they may.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub struct LatePipeline<'m> {
     idle: Vec<Batch<'m>>,
     filling: Batch<'m>,
     waiting: VecDeque<Batch<'m>>,
+    digesting: Option<(Batch<'m>, MacKey)>,
     /// Counts up, in place of bytes at random.
     drawn: u64,
 }
@@ -31,7 +33,8 @@ impl<'m> LatePipeline<'m> {
         let filling = batches.pop().expect("there are batches");
         assert!(!batches.is_empty(), "there are two batches");
         let waiting = VecDeque::new();
-        Self { scratch, codec: Codec::default(), idle: batches, filling, waiting, drawn: 0 }
+        let (codec, digesting, drawn) = (Codec::default(), None, 0);
+        Self { scratch, codec, idle: batches, filling, waiting, digesting, drawn }
     }
 }
 
@@ -78,7 +81,37 @@ impl Pipeline for LatePipeline<'_> {
         }
     }
 
+    fn digest(&mut self, key: &MacKey) -> Result<(), TestError> {
+        if self.digesting.is_some() {
+            return Err(TestError::Misuse("two chunks digested at a time"));
+        }
+        let next = self.idle.pop().ok_or(TestError::Misuse("digested in a full pipeline"))?;
+        self.digesting = Some((core::mem::replace(&mut self.filling, next), key.clone()));
+        Ok(())
+    }
+
+    fn digested(&mut self) -> Result<Option<Digest>, TestError> {
+        Ok(self.digesting.as_ref().map(|(batch, key)| batch.digest(key)))
+    }
+
+    fn keep(&mut self, mac: &Mac, codec: &Codec) -> Result<(), TestError> {
+        let kept = self.digesting.take().ok_or(TestError::Misuse("kept without a digest"))?;
+        let (mut batch, _) = kept;
+        batch.name(mac);
+        self.codec = codec.clone();
+        self.waiting.push_back(batch);
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        if let Some((mut batch, _)) = self.digesting.take() {
+            batch.clear();
+            self.idle.push(batch);
+        }
+    }
+
     fn reset(&mut self) {
+        self.discard();
         while !self.waiting.is_empty() {
             self.release();
         }
