@@ -67,7 +67,7 @@ enum Job<'m> {
 
 /// Something that was done.
 enum Done<'m> {
-    Digested(Box<Batch<'m>>, Digest),
+    Digested(Box<Batch<'m>>, Box<Digest>),
     Encoded(u64, Encoded<'m>),
 }
 
@@ -194,7 +194,7 @@ impl<'scope, 'env, 'm: 'scope> Workers<'scope, 'env, 'm> {
     fn take_back(&mut self, done: Done<'m>) {
         match done {
             Done::Digested(batch, digest) => {
-                self.digesting = Some(Digesting::Back(batch, Box::new(digest)));
+                self.digesting = Some(Digesting::Back(batch, digest));
             }
             Done::Encoded(number, encoded) => {
                 let place = usize::try_from(number - self.oldest).unwrap_or(usize::MAX);
@@ -253,7 +253,7 @@ impl<'m> Job<'m> {
         match self {
             Self::Digest(batch, key) => {
                 let digest = batch.digest(&key);
-                Done::Digested(batch, digest)
+                Done::Digested(batch, Box::new(digest))
             }
             Self::Encode(number, mut batch, codec) => {
                 let result = encode(&mut batch, &codec, scratch, entropy);
@@ -392,8 +392,8 @@ mod tests {
 
     /// Content of the blob of that number: small ones mostly.
     fn content(number: u32) -> Vec<u8> {
-        let bytes = if number.is_multiple_of(9) { 90_000 } else { number as usize % 700 };
-        (0..bytes).map(|at| (at as u32 * number >> 5) as u8).collect()
+        let bytes = if number.is_multiple_of(9) { 90_000 } else { number % 700 };
+        (0..bytes).map(|at| ((at * number) >> 5).to_le_bytes()[0]).collect()
     }
 
     fn name(number: u32) -> Mac {
