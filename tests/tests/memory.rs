@@ -199,8 +199,12 @@ fn store_with_chunks(sandbox: &Sandbox, name: &str, chunk_bytes: Option<[u32; 3]
         let mut config = fs::read(&path).expect("CONFIG");
         config.truncate(config.len() - 32);
         for (key, size) in ["MinSize", "NormalSize", "MaxSize"].iter().zip(sizes) {
-            let at = config.windows(key.len()).position(|word| word == key.as_bytes());
-            let at = at.expect("the key") + key.len();
+            // Packfiles have such a key too.
+            let find = |key: &str, start: usize| {
+                let mut words = config[start..].windows(key.len());
+                start + words.position(|word| word == key.as_bytes()).expect("the key") + key.len()
+            };
+            let at = find(key, find("Chunking", 0));
             assert_eq!(config[at], 0xce, "a number of 32 bits");
             config[at + 1..at + 5].copy_from_slice(&size.to_be_bytes());
         }
