@@ -35,6 +35,7 @@ impl Invocation {
     /// # Panics
     ///
     /// When it cannot be started.
+    #[expect(clippy::zombie_processes, reason = "waited for in the way that counts")]
     pub fn measure(&mut self, stderr: &std::path::Path) -> Peak {
         let start = Instant::now();
         let line = self.line();
