@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the program itself, SQLite, buffers of connectors | [`PROCESS_BYTES`] |
 //! | write-behind buffers of spools | [`SPOOLS_BYTES`] |
-//! | page cache and filter of the index | 1/16 and 1/64 of all, from [`INDEX_CACHE_BYTES_MIN`] and [`INDEX_FILTER_BYTES_MIN`] on |
+//! | index and its filter | 1/16 and 1/64 of all, from [`INDEX_CACHE_BYTES_MIN`] and [`INDEX_FILTER_BYTES_MIN`] on |
 //! | [`Repository`](tiroir_core::repository::Repository): input | [`IO_BYTES`] |
 //! | what waits to be written | [`OUT_BYTES`] |
 //! | encoding, in blocks of 64 KiB; of 4 MiB where there is room | [`ENCODE_SCRATCH_BYTES_MIN`] on |
@@ -13,6 +13,7 @@
 //! | work: the largest chunk, and what the command does | the rest |
 //!
 //! The parts are taken once, in one piece. What is never touched costs nothing.
+//! `tiroir limits` prints them.
 
 use tiroir_core::codec::{
     COLLECT_SCRATCH_BYTES_STOCK, DecodeScratch, ENCODE_SCRATCH_BYTES_MIN, EncodeScratch,
@@ -25,17 +26,18 @@ use tiroir_core::repository::{IO_BYTES, Memory, OUT_BYTES};
 
 use crate::error::{Failure, Result};
 use crate::exit::Status;
+use crate::heap;
 use crate::machine;
 use crate::text::size::Size;
 
 /// Bytes in a mebibyte.
-const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// Least budget: enough for a store with stock's sizes.
 pub(crate) const BUDGET_BYTES_MIN: u64 = 24 * MIB;
 
 /// Most that is taken without being told.
-const BUDGET_BYTES_DEFAULT_MAX: u64 = 256 * MIB;
+pub(crate) const BUDGET_BYTES_DEFAULT_MAX: u64 = 256 * MIB;
 
 /// The program itself, its stack, SQLite and the buffers of connectors.
 const PROCESS_BYTES: u64 = 4 * MIB;
@@ -44,19 +46,19 @@ const PROCESS_BYTES: u64 = 4 * MIB;
 const SPOOLS_BYTES: u64 = 3 * MIB / 2;
 
 /// Least page cache of the index.
-const INDEX_CACHE_BYTES_MIN: u64 = MIB / 2;
+pub(crate) const INDEX_CACHE_BYTES_MIN: u64 = MIB / 2;
 
 /// Most page cache of the index: what reads a million locations quickly.
-const INDEX_CACHE_BYTES_MAX: u64 = 32 * MIB;
+pub(crate) const INDEX_CACHE_BYTES_MAX: u64 = 32 * MIB;
 
 /// Least filter of the index.
-const INDEX_FILTER_BYTES_MIN: u64 = MIB / 4;
+pub(crate) const INDEX_FILTER_BYTES_MIN: u64 = MIB / 4;
 
 /// Most filter of the index.
-const INDEX_FILTER_BYTES_MAX: u64 = 8 * MIB;
+pub(crate) const INDEX_FILTER_BYTES_MAX: u64 = 8 * MIB;
 
 /// Room above what is needed before larger blocks are written.
-const ENCODE_ROOM_BYTES: u64 = 32 * MIB;
+pub(crate) const ENCODE_ROOM_BYTES: u64 = 32 * MIB;
 
 /// Threads that encode, at most: they keep up with one that reads and writes.
 const THREADS_MAX: usize = 3;
@@ -84,7 +86,7 @@ pub(crate) enum Share {
 
 impl Share {
     /// The number of repositories.
-    fn count(self) -> u64 {
+    pub(crate) fn count(self) -> u64 {
         match self {
             Self::All => 1,
             Self::Half => 2,
@@ -92,7 +94,80 @@ impl Share {
     }
 }
 
-/// A budget, divided.
+/// A part of the budget.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Part {
+    /// A short name.
+    pub(crate) name: &'static str,
+    /// How much it is.
+    pub(crate) bytes: u64,
+    /// What takes it.
+    pub(crate) what: &'static str,
+}
+
+/// Everything that a budget is divided into.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Parts {
+    index_cache_bytes: u64,
+    index_filter_bytes: u64,
+    encode_bytes: u64,
+    work_bytes: u64,
+}
+
+impl Parts {
+    /// Divides the budget of one repository, for a command that needs
+    /// `work_bytes` at least. It may get less.
+    pub(crate) fn of(budget_bytes: u64, work_bytes: u64) -> Self {
+        let mut parts = Self {
+            index_cache_bytes: (budget_bytes / 16)
+                .clamp(INDEX_CACHE_BYTES_MIN, INDEX_CACHE_BYTES_MAX),
+            index_filter_bytes: (budget_bytes / 64)
+                .clamp(INDEX_FILTER_BYTES_MIN, INDEX_FILTER_BYTES_MAX),
+            encode_bytes: ENCODE_SCRATCH_BYTES_MIN as u64,
+            work_bytes: 0,
+        };
+        let left = budget_bytes.saturating_sub(parts.sum());
+        let spare = left.saturating_sub(work_bytes);
+        let larger = (encode_scratch_bytes(BlockSize::Mib4) - ENCODE_SCRATCH_BYTES_MIN) as u64;
+        let more = if spare > ENCODE_ROOM_BYTES { larger.min(spare) } else { 0 };
+        parts.encode_bytes += more;
+        parts.work_bytes = left - more;
+        parts
+    }
+
+    /// Each of them.
+    pub(crate) fn list(&self) -> [Part; 9] {
+        let part = |name, bytes, what| Part { name, bytes, what };
+        [
+            part("process", PROCESS_BYTES, "the program itself, its stack, SQLite, connectors"),
+            part("spools", SPOOLS_BYTES, "what waits to be written to spools, or was read of them"),
+            part("index", self.index_cache_bytes, "pages, fences, what is sorted, marks"),
+            part("filter", self.index_filter_bytes, "the index's answer to most misses"),
+            part("input", IO_BYTES as u64, "what is read from a store at once"),
+            part("output", OUT_BYTES as u64, "what is hashed and written at once"),
+            part("encoding", self.encode_bytes, "a block, the same compressed, a sealed piece"),
+            part("decoding", COLLECT_SCRATCH_BYTES_STOCK as u64, "a sealed piece, a block"),
+            part("work", self.work_bytes, "a chunk, and what the command does: the rest"),
+        ]
+    }
+
+    /// All of them together.
+    fn sum(&self) -> u64 {
+        self.list().iter().map(|part| part.bytes).sum()
+    }
+}
+
+/// The least budget, in whole mebibytes, for a command that needs `work_bytes`
+/// for each of its repositories.
+pub(crate) fn least_bytes(share: Share, work_bytes: usize) -> u64 {
+    let work_bytes = work_bytes as u64;
+    let fits = |budget_bytes: &u64| Parts::of(*budget_bytes, work_bytes).work_bytes >= work_bytes;
+    // A part of the budget goes to the index: a few steps.
+    let start = (Parts::of(0, 0).sum() + work_bytes).div_ceil(MIB);
+    (start..).map(|mib| mib * MIB).find(fits).unwrap_or(u64::MAX) * share.count()
+}
+
+/// A budget, divided, and enough.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Plan {
     encode_bytes: usize,
@@ -103,7 +178,7 @@ pub(crate) struct Plan {
     threads: usize,
     /// Largest chunk of their batches.
     chunk_bytes: usize,
-    /// Page cache of the index.
+    /// Memory of the index.
     pub(crate) index_cache_bytes: usize,
     /// Filter of the index.
     pub(crate) index_filter_bytes: usize,
@@ -117,35 +192,20 @@ impl Plan {
     ///
     /// A failure that says how much is needed, when it is not enough.
     pub(crate) fn new(budget_bytes: u64, share: Share, work_bytes: usize) -> Result<Self> {
-        let budget_bytes = budget_bytes / share.count();
-        let index_cache = (budget_bytes / 16).clamp(INDEX_CACHE_BYTES_MIN, INDEX_CACHE_BYTES_MAX);
-        let index_filter =
-            (budget_bytes / 64).clamp(INDEX_FILTER_BYTES_MIN, INDEX_FILTER_BYTES_MAX);
-        let fixed = PROCESS_BYTES
-            + SPOOLS_BYTES
-            + index_cache
-            + index_filter
-            + (IO_BYTES + OUT_BYTES) as u64;
-        let least = fixed
-            + (ENCODE_SCRATCH_BYTES_MIN + COLLECT_SCRATCH_BYTES_STOCK) as u64
-            + work_bytes as u64;
-        let mut left =
-            budget_bytes.checked_sub(least).ok_or_else(|| too_small(least * share.count()))?;
-        let mut encode_bytes = ENCODE_SCRATCH_BYTES_MIN;
-        if left > ENCODE_ROOM_BYTES {
-            let larger = encode_scratch_bytes(BlockSize::Mib4) - ENCODE_SCRATCH_BYTES_MIN;
-            take(&mut left, larger, &mut encode_bytes);
+        let parts = Parts::of(budget_bytes / share.count(), work_bytes as u64);
+        if parts.work_bytes < work_bytes as u64 {
+            return Err(too_small(least_bytes(share, work_bytes)));
         }
-        let mut work = work_bytes;
-        take(&mut left, usize::MAX - work_bytes, &mut work);
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Ok(Self {
-            encode_bytes,
-            work_bytes: work,
+            encode_bytes: size(parts.encode_bytes),
+            // All parts are taken in one piece, which has to fit.
+            work_bytes: size(parts.work_bytes).min(isize::MAX.unsigned_abs() / 2),
             work_bytes_min: work_bytes,
             threads: 0,
             chunk_bytes: 0,
-            index_cache_bytes: usize::try_from(index_cache).unwrap_or(usize::MAX),
-            index_filter_bytes: usize::try_from(index_filter).unwrap_or(usize::MAX),
+            index_cache_bytes: size(parts.index_cache_bytes),
+            index_filter_bytes: size(parts.index_filter_bytes),
         })
     }
 
@@ -189,14 +249,13 @@ impl Plan {
             + COLLECT_SCRATCH_BYTES_STOCK
             + self.threads_bytes()
             + self.work_bytes;
-        let mut probe = Vec::<u8>::new();
-        probe.try_reserve_exact(bytes).map_err(|_| {
+        heap::zeroed(bytes).ok_or_else(|| {
             Failure::new(Status::Failed, format!("there are not {} of memory", Size(bytes as u64)))
-                .with_advice("Say how much may be taken with --memory BYTES.")
-        })?;
-        drop(probe);
-        // Zeros from the kernel are only made when they are touched.
-        Ok(vec![0; bytes])
+                .with_advice(
+                    "Say how much may be taken with --memory BYTES; `tiroir limits` tells how \
+                     little will do.",
+                )
+        })
     }
 
     /// Divides the memory into that of the repository, of threads, and of the
@@ -244,18 +303,10 @@ pub(crate) struct Divided<'m> {
     pub(crate) work: &'m mut [u8],
 }
 
-/// Moves up to `wanted` bytes from `left` to `part`.
-fn take(left: &mut u64, wanted: usize, part: &mut usize) {
-    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(wanted);
-    *left -= taken as u64;
-    *part += taken;
-}
-
 fn too_small(least_bytes: u64) -> Failure {
-    // A part of the budget goes to the index: ask for some more.
-    let ask = (least_bytes + least_bytes / 8).div_ceil(MIB);
+    let least = least_bytes / MIB;
     Failure::new(Status::Failed, "the memory is not enough for this store")
-        .with_advice(format!("It needs {ask} MiB: --memory {ask}M."))
+        .with_advice(format!("It needs {least} MiB: --memory {least}M."))
 }
 
 #[cfg(test)]
@@ -306,14 +357,23 @@ mod tests {
 
     #[test]
     fn too_little_says_how_much() {
-        let failure = Plan::new(BUDGET_BYTES_MIN, Share::All, 64 << 20).unwrap_err();
-        let text = failure.to_string();
-        let ask = text.split("--memory ").nth(1).and_then(|rest| rest.strip_suffix("M."));
-        let ask: u64 = ask.and_then(|number| number.parse().ok()).unwrap();
-        assert!((64 + 8..96).contains(&ask), "{text}");
-        // The share of the index grows with the budget.
-        assert!(Plan::new((ask + 8) * MIB, Share::All, 64 << 20).is_ok());
-        let half = Plan::new(40 * MIB, Share::Half, 16 << 20).unwrap_err().to_string();
-        assert!(half.contains("--memory 62M"), "{half}");
+        for (share, work) in
+            [(Share::All, 64 << 20), (Share::Half, 16 << 20), (Share::All, 1), (Share::Half, 9)]
+        {
+            let least = least_bytes(share, work);
+            assert!(Plan::new(least, share, work).is_ok());
+            let text = Plan::new(least - share.count() * MIB, share, work).unwrap_err().to_string();
+            assert!(text.contains(&format!("--memory {}M.", least / MIB)), "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_are_all_there_is() {
+        for budget in [20, 24, 64, 100, 256, 4096].map(|mib| mib * MIB) {
+            let parts = Parts::of(budget, 1 << 20);
+            assert_eq!(parts.sum(), budget);
+        }
+        // Nothing is taken twice where it is too little.
+        assert_eq!(Parts::of(MIB, 1 << 20).work_bytes, 0);
     }
 }

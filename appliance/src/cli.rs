@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Info(cmd::info::Args),
     /// Print or save the derived key of a store
     Key(cmd::key::Args),
+    /// Tell how much memory is taken, and which bounds there are
+    Limits(cmd::limits::Args),
     /// Find files by name in all snapshots
     Locate(cmd::locate::Args),
     /// List snapshots, or what is in one

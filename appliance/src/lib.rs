@@ -10,7 +10,8 @@
 //! - `snapshots`, `filter`: which snapshot is meant; `new_store`: CONFIG;
 //! - `diff`: two sides of a comparison;
 //! - `report`: progress and what went wrong; `text`: values as text;
-//! - `error`, `exit`: failures and exit statuses; `interrupt`: signals.
+//! - `error`, `exit`: failures and exit statuses; `interrupt`: signals;
+//!   [`heap`]: what happens when memory is refused.
 //!
 //! The engine is `tiroir-core`, and the connectors are in `tiroir-hosts`.
 
@@ -26,6 +27,7 @@ mod exit;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod heap;
 mod interrupt;
 mod location;
 mod machine;
@@ -52,7 +54,7 @@ use crate::open::Context;
 use crate::text::duration::Duration;
 
 /// Bytes that are written to standard output at once.
-const OUTPUT_BYTES: usize = 32 * 1024;
+pub(crate) const OUTPUT_BYTES: usize = 32 * 1024;
 
 /// Runs the program with these arguments, of which the first is its name, and
 /// returns its exit status.
@@ -130,6 +132,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
         Command::Help(args) => cmd::help::run(args, out),
         Command::Info(args) => cmd::info::run(args, &context, out),
         Command::Key(args) => cmd::key::run(args, &context, out),
+        Command::Limits(args) => cmd::limits::run(args, &context, out),
         Command::Locate(args) => cmd::locate::run(args, &context, out),
         Command::Ls(args) => cmd::ls::run(args, &context, out),
         Command::Ptar(args) => cmd::ptar::run(args, &context, out),

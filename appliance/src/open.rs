@@ -29,6 +29,7 @@ use crate::budget::{self, Divided, Plan, Share};
 use crate::cli::Globals;
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
+use crate::heap;
 use crate::location::Location;
 use crate::machine;
 use crate::passphrase::{self, Passphrase};
@@ -88,17 +89,39 @@ impl<'g> Context<'g> {
         Self { globals, cancelled, damaged: Cell::new(false) }
     }
 
+    /// Where a store was said to be, by `at` or the environment.
+    ///
+    /// # Errors
+    ///
+    /// A location that is not understood.
+    fn given_location(&self) -> Result<Option<Location>> {
+        let variables = ["TIROIR_STORE", "PLAKAR_REPOSITORY"];
+        let mut values = variables.iter().filter_map(std::env::var_os);
+        let given = self.globals.at.clone();
+        let given = given.or_else(|| values.find(|value| !value.is_empty()));
+        given.map(|text| Location::parse(&text)).transpose()
+    }
+
+    /// The CONFIG of the store that was named, if one was. It is not opened: no
+    /// key is needed, and nothing compares CONFIG with its MAC.
+    ///
+    /// # Errors
+    ///
+    /// That there is no store.
+    pub(crate) fn given_config(&self) -> Result<Option<Vec<u8>>> {
+        let Some(location) = self.given_location()? else { return Ok(None) };
+        let mut store = AnyStore::at(&location).map_err(|error| no_store(&location, error))?;
+        read_config(&mut store, &location).map(Some)
+    }
+
     /// Where the store is: `at`, the environment, or stock's default.
     ///
     /// # Errors
     ///
     /// A location that is not understood.
     pub(crate) fn location(&self) -> Result<Location> {
-        let variables = ["TIROIR_STORE", "PLAKAR_REPOSITORY"];
-        let mut values = variables.iter().filter_map(std::env::var_os);
-        let given = self.globals.at.clone();
-        match given.or_else(|| values.find(|value| !value.is_empty())) {
-            Some(text) => Location::parse(&text),
+        match self.given_location()? {
+            Some(location) => Ok(location),
             None => {
                 let home = machine::home().ok_or_else(|| {
                     Failure::new(Status::NoStore, "no store was named")
@@ -202,15 +225,8 @@ impl<'g> Context<'g> {
     }
 
     fn open_at(&self, location: Location, asking: Asking) -> Result<Opened> {
-        let absent = |error| no_store(&location, error);
-        let mut store = AnyStore::at(&location).map_err(absent)?;
-        let mut config = vec![0; CONFIG_BYTES_MAX];
-        let length = store.read_config(&mut config).map_err(absent)?;
-        if length > config.len() {
-            let error = Error::damaged(Subject::Config)(FormatError::Bound("length"));
-            return Err(EngineError::into(error));
-        }
-        config.truncate(length);
+        let mut store = AnyStore::at(&location).map_err(|error| no_store(&location, error))?;
+        let config = read_config(&mut store, &location)?;
         let parsed = parse_config(&config).map_err(Error::damaged(Subject::Config));
         let parsed = parsed.map_err(|error: EngineError| {
             Failure::from(error).while_doing(format_args!("store {location}"))
@@ -290,11 +306,11 @@ impl<'g> Context<'g> {
                     return Err(kdf_failure(kdf, KdfError::Memory { needed_bytes }));
                 }
                 let mut arena: Vec<Argon2Block> = Vec::new();
-                arena
-                    .try_reserve_exact(blocks)
+                heap::refusable(|| arena.try_reserve_exact(blocks))
                     .map_err(|_| kdf_failure(kdf, KdfError::Memory { needed_bytes }))?;
                 arena.resize(blocks, Argon2Block::new());
-                kdf.derive_with_arena(passphrase, salt, &mut arena)
+                // Scrypt asks for its own.
+                heap::refusable(|| kdf.derive_with_arena(passphrase, salt, &mut arena))
             }
         };
         derived.map_err(|error| kdf_failure(kdf, error))
@@ -372,8 +388,7 @@ impl<'g> Context<'g> {
         let Opened { store, config, key, .. } = opened;
         let damaged = |error| Failure::from(EngineError::damaged(Subject::Config)(error));
         let parsed = parse_config(&config).map_err(damaged)?;
-        let chunk_bytes = parsed.chunking.max_bytes.min(CHUNK_BYTES_MAX);
-        let chunk_bytes = usize::try_from(chunk_bytes).unwrap_or(usize::MAX);
+        let chunk_bytes = chunk_bytes(&parsed);
         let mut plan = Plan::new(self.budget_bytes(), what_for.share(), work_bytes(chunk_bytes))?;
         if what_for.writes() {
             plan = plan.with_threads(self.processors(), chunk_bytes);
@@ -509,6 +524,23 @@ impl Use {
             Self::Write | Self::Make(_) => true,
         }
     }
+}
+
+/// Reads CONFIG, envelope included.
+fn read_config(store: &mut AnyStore, location: &Location) -> Result<Vec<u8>> {
+    let mut config = vec![0; CONFIG_BYTES_MAX];
+    let length = store.read_config(&mut config).map_err(|error| no_store(location, error))?;
+    if length > config.len() {
+        let error = Error::damaged(Subject::Config)(FormatError::Bound("length"));
+        return Err(EngineError::into(error));
+    }
+    config.truncate(length);
+    Ok(config)
+}
+
+/// Largest chunk of the store of that CONFIG, in bytes.
+pub(crate) fn chunk_bytes(config: &Config<'_>) -> usize {
+    usize::try_from(config.chunking.max_bytes.min(CHUNK_BYTES_MAX)).unwrap_or(usize::MAX)
 }
 
 fn refused() -> Failure {

@@ -17,7 +17,7 @@ use crate::exit::Status;
 pub(crate) type Passphrase = Zeroizing<Vec<u8>>;
 
 /// Longest passphrase, in bytes.
-const PASSPHRASE_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const PASSPHRASE_BYTES_MAX: usize = 64 * 1024;
 
 /// Times that the terminal is asked.
 pub(crate) const ATTEMPTS: u32 = 3;

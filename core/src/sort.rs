@@ -35,7 +35,7 @@ const RUN_HEADER_BYTES: usize = 8;
 
 /// Runs that are merged at once, at most. More would save passes over the
 /// spools, but make many small reads of few large ones.
-const FAN_IN_MAX: usize = 32;
+pub const FAN_IN_MAX: usize = 32;
 
 /// Key and value of a record.
 pub type Record<'r> = (&'r [u8], &'r [u8]);

@@ -26,7 +26,7 @@ pub const WRITE_BYTES: usize = 32 * 1024;
 pub const BLOCK_BYTES: usize = 8 * 1024;
 
 /// Blocks kept, at most.
-const BLOCK_COUNT: usize = 8;
+pub const BLOCKS_MAX: usize = 8;
 
 /// Bytes that a truncated file may keep on disk before they are given back:
 /// whoever takes records off the end would else pay a system call for each.
@@ -139,7 +139,7 @@ impl FileSpool {
         if let Some(index) = own.or_else(|| self.blocks.iter().position(near)) {
             return index;
         }
-        if self.blocks.len() < BLOCK_COUNT {
+        if self.blocks.len() < BLOCKS_MAX {
             let bytes = Vec::with_capacity(BLOCK_BYTES);
             self.blocks.push(Block { number: u64::MAX, used: 0, bytes });
             return self.blocks.len() - 1;

@@ -9,6 +9,7 @@
 //! - [`compare`]: what differs between two trees;
 //! - [`store`]: the files of a store and of a ptar, as a test damages them;
 //! - [`http`]: the one request a test makes;
+//! - [`peak`]: how much memory a program took at most;
 //! - [`rng`]: seeded numbers.
 //!
 //! Everything here panics when something does not work: a test that cannot be
@@ -17,6 +18,7 @@
 pub mod compare;
 pub mod http;
 pub mod oracle;
+pub mod peak;
 pub mod rng;
 pub mod sandbox;
 pub mod scene;

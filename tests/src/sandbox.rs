@@ -300,7 +300,7 @@ impl Invocation {
     }
 
     /// The command as one would type it, for messages.
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let mut line = self.program.to_string_lossy().into_owned();
         for arg in &self.args {
             line.push(' ');
@@ -309,7 +309,8 @@ impl Invocation {
         line
     }
 
-    fn command(&self) -> Command {
+    /// The command, for who starts it in another way.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).env_clear().envs(self.envs.iter().map(|(k, v)| (k, v)));
         if let Some(folder) = &self.cwd {

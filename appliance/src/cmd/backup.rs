@@ -19,6 +19,7 @@ use tiroir_hosts::fs::importer::FsImporter;
 use tiroir_hosts::fs::several::SeveralImporter;
 use tiroir_hosts::stdio::StdinImporter;
 
+use super::reading_bytes;
 use super::version::CLIENT;
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
@@ -157,6 +158,16 @@ impl Place {
             }
         }
     }
+}
+
+/// Memory for the work of a backup, of `-check` too, in bytes.
+pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
+    reading_bytes(backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes)))
+}
+
+/// Memory for the work of a dry run, which reads nothing of the store.
+pub(super) fn dry_work_bytes(_chunk_bytes: usize) -> usize {
+    SCAN_BYTES_MIN
 }
 
 /// Backs up, and says how it went.
@@ -317,7 +328,7 @@ impl Args {
         importer: &mut I,
         out: &mut dyn Write,
     ) -> Result<Status> {
-        context.with_repository(opened, |_| SCAN_BYTES_MIN, |repo, memory| {
+        context.with_repository(opened, dry_work_bytes, |repo, memory| {
             let json = context.globals.json;
             let mut printed = Ok(());
             let report = scan(repo, importer, memory, &mut |event| {
@@ -367,7 +378,6 @@ impl Args {
             hostname: provenance.hostname(),
             copy_of: None,
         };
-        let work_bytes = |chunk_bytes| backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes));
         context.with_written(opened, work_bytes, |repo, memory| {
             let mut reporter = Reporter::new(context.globals, "backup");
             let made = backup(repo, importer, &options, memory, &mut |event| {

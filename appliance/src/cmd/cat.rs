@@ -39,6 +39,11 @@ pub(crate) struct Args {
 /// Content type of what `-decompress` decompresses.
 const GZIP: &[u8] = b"application/gzip";
 
+/// Memory for the work of printing files, in bytes.
+pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
+    desk_bytes(chunk_bytes, DECODE_SCRATCH_BYTES_MIN)
+}
+
 /// Writes files, one after another. As in stock, one that cannot be read does
 /// not keep the others from being written.
 ///
@@ -48,7 +53,6 @@ const GZIP: &[u8] = b"application/gzip";
 /// the first file that failed.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
     report::output_is_data();
-    let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, DECODE_SCRATCH_BYTES_MIN);
     context.read(work_bytes, |repo, memory| {
         let mut desk = Desk::new(repo, memory)?;
         let mut status = Status::Done;

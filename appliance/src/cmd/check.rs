@@ -11,7 +11,7 @@ use tiroir_core::snapshot::check::{
 };
 use tiroir_hosts::error::HostsError;
 
-use super::refuse_filters;
+use super::{reading_bytes, refuse_filters};
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::Filters;
@@ -45,6 +45,11 @@ pub(crate) struct Args {
     targets: Vec<OsString>,
 }
 
+/// Memory for the work of a check, in bytes.
+pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
+    reading_bytes(check_bytes(chunk_bytes) + SORT_BYTES)
+}
+
 /// Checks.
 ///
 /// # Errors
@@ -55,7 +60,6 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         refuse_filters(&args.filters)?;
     }
     let opened = context.open()?;
-    let work_bytes = |chunk_bytes| check_bytes(chunk_bytes) + SORT_BYTES;
     context.with_repository(opened, work_bytes, |repo, memory| {
         let mut checker = Checker {
             context,

@@ -42,6 +42,11 @@ pub(crate) struct Args {
 /// Least memory for the content of files, in bytes.
 const CONTENT_BYTES_MIN: usize = 2 * 1024 * 1024;
 
+/// Memory for the work of a comparison, in bytes.
+pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
+    desk_bytes(chunk_bytes, 2 * ENTRY_BYTES_MAX + SORT_BYTES + CONTENT_BYTES_MIN)
+}
+
 /// Tells the differences. As in stock, the status is the same with and
 /// without.
 ///
@@ -59,8 +64,6 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     } else {
         out
     };
-    let rest_bytes = 2 * ENTRY_BYTES_MAX + SORT_BYTES + CONTENT_BYTES_MIN;
-    let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, rest_bytes);
     context.read(work_bytes, |repo, memory| {
         let Desk { mut read, rest, .. } = Desk::new(repo, memory)?;
         let (left_entry, rest) = rest.split_at_mut(ENTRY_BYTES_MAX);

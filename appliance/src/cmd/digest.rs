@@ -71,6 +71,11 @@ impl Hasher {
     }
 }
 
+/// Memory for the work of hashing files, in bytes.
+pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
+    desk_bytes(chunk_bytes, 0)
+}
+
 /// Prints hashes.
 ///
 /// # Errors
@@ -78,7 +83,6 @@ impl Hasher {
 /// Of `out`. What cannot be read is told and passed over; the status is then
 /// that of the first such thing.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
-    let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, 0);
     context.read(work_bytes, |repo, memory| {
         let mut desk = Desk::new(repo, memory)?;
         let algorithm = args.hashing.unwrap_or(HashAlgorithm::Sha256);

@@ -47,6 +47,11 @@ pub(crate) struct Args {
 /// that for entries.
 const ERRORS_BYTES: usize = NODE_BYTES_MAX;
 
+/// Memory for the work of telling what there is, in bytes.
+pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
+    desk_bytes(chunk_bytes, ERRORS_BYTES)
+}
+
 /// Tells.
 ///
 /// # Errors
@@ -55,7 +60,6 @@ const ERRORS_BYTES: usize = NODE_BYTES_MAX;
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
     let opened = context.open()?;
     let (location, config) = (opened.location.clone(), opened.config.clone());
-    let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, ERRORS_BYTES);
     context.with_repository(opened, work_bytes, |repo, memory| {
         context.refresh(repo, memory)?;
         let mut desk = Desk::new(repo, memory)?;

@@ -37,6 +37,11 @@ pub(crate) struct Args {
     patterns: Vec<OsString>,
 }
 
+/// Memory for the work of a search, in bytes.
+pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
+    desk_bytes(chunk_bytes, SORT_BYTES)
+}
+
 /// Looks for names.
 ///
 /// # Errors
@@ -52,7 +57,6 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
                 .with_advice("A bracket or backslash that stands for itself has a `\\` before it.")
         })?;
     }
-    let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, SORT_BYTES);
     context.read(work_bytes, |repo, memory| {
         let (arena, mut memory) = memory.split_at_mut(SORT_BYTES);
         if let Some(prefix) = &args.snapshot {

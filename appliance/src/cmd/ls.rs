@@ -53,6 +53,11 @@ pub(crate) struct Args {
     target: Option<OsString>,
 }
 
+/// Memory for the work of listing, in bytes.
+pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
+    desk_bytes(chunk_bytes, SORT_BYTES)
+}
+
 /// Lists.
 ///
 /// # Errors
@@ -62,7 +67,6 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     if args.target.is_some() {
         refuse_filters(&args.filters)?;
     }
-    let work_bytes = |chunk_bytes| desk_bytes(chunk_bytes, SORT_BYTES);
     context.read(work_bytes, |repo, memory| {
         let desk = Desk::new(repo, memory)?;
         match &args.target {

@@ -4,6 +4,7 @@
 //! and choosing the exit status is done once for all, in [`crate::open`] and
 //! [`crate::run`].
 
+use tiroir_core::codec::DECODE_SCRATCH_BYTES_STOCK;
 use tiroir_core::error::{FormatError, Subject};
 use tiroir_core::host::Host as _;
 use tiroir_core::limits::{ENTRY_BYTES_MAX, PATH_BYTES_MAX};
@@ -11,6 +12,7 @@ use tiroir_core::mac::Mac;
 use tiroir_core::resource::ResourceKind;
 use tiroir_core::snapshot::ReadMemory;
 use tiroir_core::snapshot::walk::Walk;
+use tiroir_core::wire::config::Chunking;
 use tiroir_core::wire::entry::Entry;
 use tiroir_core::wire::header::Trees;
 use tiroir_hosts::error::HostsError;
@@ -29,6 +31,7 @@ pub(crate) mod digest;
 pub(crate) mod help;
 pub(crate) mod info;
 pub(crate) mod key;
+pub(crate) mod limits;
 pub(crate) mod locate;
 pub(crate) mod ls;
 pub(crate) mod ptar;
@@ -48,8 +51,14 @@ struct Desk<'m> {
 
 /// Memory of a [`Desk`] with at least `rest_bytes` left, for a store whose
 /// chunks have at most `chunk_bytes` bytes.
-const fn desk_bytes(chunk_bytes: usize, rest_bytes: usize) -> usize {
-    ReadMemory::bytes(chunk_bytes) + ENTRY_BYTES_MAX + rest_bytes
+fn desk_bytes(chunk_bytes: usize, rest_bytes: usize) -> usize {
+    reading_bytes(ReadMemory::bytes(chunk_bytes) + ENTRY_BYTES_MAX + rest_bytes)
+}
+
+/// Memory of a command that needs `work_bytes`, and brings the index up to date
+/// beforehand: with small chunks, states of stock are what takes the most.
+fn reading_bytes(work_bytes: usize) -> usize {
+    work_bytes.max(DECODE_SCRATCH_BYTES_STOCK)
 }
 
 impl<'m> Desk<'m> {
@@ -62,6 +71,11 @@ impl<'m> Desk<'m> {
         let (entry, rest) = rest.split_at_mut(ENTRY_BYTES_MAX.min(rest.len()));
         Ok(Self { read, entry, rest })
     }
+}
+
+/// Largest chunk of the stores that stock makes, and we, in bytes.
+fn stock_chunk_bytes() -> usize {
+    usize::try_from(Chunking::default().max_bytes).unwrap_or(usize::MAX)
 }
 
 /// A walk over a snapshot.

@@ -4,9 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::PathBuf;
 
+use tiroir_core::error::Subject;
 use tiroir_core::host::Host as _;
 use tiroir_core::importer::Importer;
 use tiroir_core::mac::Mac;
+use tiroir_core::repository::parse_config;
 use tiroir_core::session::Session;
 use tiroir_core::snapshot::ReadMemory;
 use tiroir_core::snapshot::backup::{Options, Report, backup_bytes, backup_into};
@@ -17,13 +19,14 @@ use tiroir_hosts::snapshot::copy_snapshot;
 use tiroir_hosts::stdio::StdinImporter;
 
 use super::backup::{Place, Provenance, open_importer, summary, tell};
-use crate::budget::Share;
-use crate::error::{Failure, Result};
+use super::{reading_bytes, stock_chunk_bytes};
+use crate::budget::{Plan, Share};
+use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
 use crate::filter::Filters;
 use crate::location::{Location, absolute, refuse_empty};
 use crate::new_store::{Choices, NewStore};
-use crate::open::{Context, Opened};
+use crate::open::{Context, Opened, chunk_bytes};
 use crate::report::{self, Reporter};
 use crate::snapshots::{self, SORT_BYTES};
 use crate::store::{AnyStore, Appliance};
@@ -58,6 +61,22 @@ pub(crate) struct Args {
     /// `stdin:NAME`. The current directory by default, if there is no -k
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
+}
+
+/// Memory for the work of writing an archive, in bytes: its chunks are stock's.
+pub(super) fn work_bytes() -> usize {
+    backup_bytes(stock_chunk_bytes())
+}
+
+/// Memory for the work of reading a store that goes into an archive, in bytes.
+fn source_work_bytes(chunk_bytes: usize) -> usize {
+    reading_bytes(ReadMemory::bytes(chunk_bytes) + SORT_BYTES)
+}
+
+/// Memory that either repository needs for its work where a store goes into an
+/// archive, in bytes.
+pub(super) fn copy_work_bytes(chunk_bytes: usize) -> usize {
+    work_bytes().max(source_work_bytes(chunk_bytes))
 }
 
 /// Writes the archive.
@@ -139,13 +158,21 @@ impl Args {
         for location in stores {
             opened_stores.push(context.open_source(location.clone())?);
         }
+        let share = if stores.is_empty() { Share::All } else { Share::Half };
+        // For the archive and each of the stores: said before anything is written.
+        let mut needed_bytes = work_bytes();
+        for opened in &opened_stores {
+            let config = parse_config(&opened.config);
+            let config = config.map_err(EngineError::damaged(Subject::Config))?;
+            needed_bytes = needed_bytes.max(copy_work_bytes(chunk_bytes(&config)));
+        }
+        Plan::new(context.budget_bytes(), share, needed_bytes)?;
         let new = NewStore::make(context, &self.choices, PACKFILE_BYTES_MAX)?;
         let writer = PtarWriter::new(&output).with_overwrite(self.overwrite);
         let mut store = AnyStore::new_archive(writer);
         store.create(&new.config)?;
         let NewStore { config, key } = new;
         let opened = Opened { location: Location::Archive(output), store, config, key };
-        let share = if stores.is_empty() { Share::All } else { Share::Half };
         let written = context.with_new_repository(opened, share, backup_bytes, |repo, memory| {
             let mut name = Mac::ZERO;
             repo.host.fill_random(&mut name.0)?;
@@ -201,8 +228,7 @@ impl Writing<'_, '_> {
     /// Copies all snapshots of a store, newest first.
     fn copy(&mut self, session: &mut Session<'_, '_, Appliance>, opened: Opened) -> Result<()> {
         let context = self.context;
-        let work_bytes = |chunk_bytes| ReadMemory::bytes(chunk_bytes) + SORT_BYTES;
-        context.with_source(opened, work_bytes, |from, memory| {
+        context.with_source(opened, source_work_bytes, |from, memory| {
             context.refresh_whole(from, memory)?;
             let (arena, reading) = memory.split_at_mut(SORT_BYTES);
             let all = Filters::default();

@@ -16,7 +16,7 @@ use tiroir_hosts::fs::exporter::FsExporter;
 use tiroir_hosts::link_table::LinkTable;
 
 use super::cat::each_chunk;
-use super::refuse_filters;
+use super::{reading_bytes, refuse_filters};
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::{Filters, now};
@@ -105,6 +105,11 @@ impl Destination {
     }
 }
 
+/// Memory for the work of a restore, in bytes.
+pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
+    reading_bytes(restore_bytes(chunk_bytes))
+}
+
 /// Restores, and says how it went.
 ///
 /// # Errors
@@ -125,7 +130,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     if destination == Destination::Stdout {
         report::output_is_data();
     }
-    context.read(restore_bytes, |repo, memory| {
+    context.read(work_bytes, |repo, memory| {
         let chunk_bytes = repo.facts().chunking.max();
         let mut read = ReadMemory::new::<HostsError>(memory, chunk_bytes)?;
         let id = choose(context, repo, &target, &filters, read.chunk)?;
@@ -228,7 +233,7 @@ fn to_directory(
 }
 
 /// Page cache of the table of hard links, in bytes.
-const LINK_CACHE_BYTES: usize = 256 * 1024;
+pub(super) const LINK_CACHE_BYTES: usize = 256 * 1024;
 
 fn export<X: Exporter<Error = HostsError>>(
     repo: &mut Repo<'_>,

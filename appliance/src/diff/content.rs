@@ -17,7 +17,7 @@ use crate::store::Repo;
 use crate::text::printable::Printable;
 
 /// Longest file that is compared line by line, in bytes.
-const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What comparing takes for each line beside its text, in bytes: measured, and
 /// rounded up.
