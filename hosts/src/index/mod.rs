@@ -50,7 +50,6 @@ use tiroir_core::resource::{ResourceKind, Version};
 use tiroir_core::time::Timestamp;
 
 pub(crate) use self::database::Database;
-use self::filter::Filter;
 use self::location::{ByName, ByPackfile, Flag, LOCATION_BYTES, Located, PACKED_BYTES, prefix};
 pub use self::query::{PackedBlob, Packfile, Totals};
 use self::runs::{NAME_PREFIX, Note, Place, Record as _, Runs, Start};
@@ -104,8 +103,9 @@ impl IndexOptions {
         self
     }
 
-    /// With a filter of `bytes`, which holds two keys to a byte at most. None
-    /// if 0.
+    /// With filters of `bytes` in memory: one for each location or added name
+    /// that is to be answered without a look at the disk. Half are for
+    /// locations.
     #[must_use]
     pub fn with_filter(mut self, bytes: usize) -> Self {
         self.filter_bytes = bytes;
@@ -123,9 +123,17 @@ impl IndexOptions {
         self.cache_bytes / 4
     }
 
+    /// Beside the database at `path`.
+    fn named(&self, path: &Path) -> Place {
+        Place::Named {
+            directory: crate::durable::parent_of(path).to_path_buf(),
+            spools: self.spool_directory.clone(),
+        }
+    }
+
     /// No locations yet, to be kept in `place`.
     fn locations(&self, place: Place) -> Runs<ByName, LOCATION_BYTES> {
-        Runs::new(place, self.quarter(), self.quarter())
+        Runs::new(place, self.quarter(), self.quarter(), self.filter_bytes / 2)
     }
 }
 
@@ -139,7 +147,7 @@ struct Slot {
 
 /// [`Index`] in a database: one file for each store, or a temporary one.
 ///
-/// Takes the page caches and the filter of its [`IndexOptions`], about 300 KiB
+/// Takes the page caches and the filters of its [`IndexOptions`], about 300 KiB
 /// for SQLite itself, and 12 KiB.
 pub struct SqliteIndex {
     main: Database,
@@ -148,7 +156,6 @@ pub struct SqliteIndex {
     pushed: u32,
     scratch: Option<Scratch>,
     options: IndexOptions,
-    filter: Option<Filter>,
     temporary: bool,
     in_refresh: bool,
     /// Something was changed since the refresh began.
@@ -236,7 +243,7 @@ impl SqliteIndex {
         let place = if temporary {
             Place::Hidden(options.spool_directory.clone())
         } else {
-            Place::Named(crate::durable::parent_of(main.path()).to_path_buf())
+            options.named(main.path())
         };
         Self {
             main,
@@ -244,7 +251,6 @@ impl SqliteIndex {
             pushed: 0,
             scratch: None,
             options,
-            filter: None,
             temporary,
             in_refresh: false,
             changed: false,
@@ -283,9 +289,7 @@ impl SqliteIndex {
     /// Reads what is kept in memory.
     fn load(&mut self) -> Result<()> {
         let opened = self.open_runs();
-        self.noticed(opened)?;
-        let loaded = self.load_filter();
-        self.noticed(loaded)
+        self.noticed(opened)
     }
 
     /// Opens the runs that the database lists.
@@ -342,97 +346,9 @@ impl SqliteIndex {
         Ok(())
     }
 
-    // The filter.
-
-    fn load_filter(&mut self) -> Result<()> {
-        self.filter = Filter::new(self.options.filter_bytes, self.locations.len());
-        if self.filter.is_some() && self.locations.len() > 0 {
-            let merged = self.merge_filter();
-            if !self.main.check("read", merged)? {
-                self.build_filter()?;
-            }
-        }
-        Ok(())
-    }
-
     fn read_generation(&self) -> rusqlite::Result<i64> {
         let sql = "SELECT generation FROM meta";
         self.main.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
-    }
-
-    /// Adds the keys of the filter that is kept in the database. Whether there
-    /// is one, of the same size.
-    fn merge_filter(&mut self) -> rusqlite::Result<bool> {
-        let Some(filter) = &mut self.filter else { return Ok(false) };
-        let sql = "SELECT id, piece, checked FROM filter";
-        let mut statement = self.main.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([])?;
-        let mut count = 0;
-        while let Some(row) = rows.next()? {
-            let number: i64 = row.get(0)?;
-            let piece = row.get_ref(1)?.as_blob()?;
-            if filter_sum(number, piece) != row.get::<_, i64>(2)? {
-                return Err(schema::damage());
-            }
-            if !usize::try_from(number).is_ok_and(|number| filter.merge(number, piece)) {
-                return Ok(false);
-            }
-            count += 1;
-        }
-        filter.count_keys();
-        Ok(count == filter.pieces() && !filter.is_full())
-    }
-
-    /// Makes the filter from all locations.
-    fn build_filter(&mut self) -> Result<()> {
-        let Some(mut filter) = Filter::new(self.options.filter_bytes, 0) else { return Ok(()) };
-        self.filter = None;
-        self.locations.for_each(&mut |record| {
-            if let Some(located) = Located::parse(record) {
-                filter.insert(located.kind, &located.mac);
-            }
-            Ok(())
-        })?;
-        if !filter.is_full() {
-            filter.touch();
-            self.filter = Some(filter);
-        }
-        Ok(())
-    }
-
-    /// Keeps the filter in the database, as part of the refresh.
-    fn save_filter(&mut self) -> rusqlite::Result<()> {
-        if self.filter.as_ref().is_some_and(Filter::is_full) {
-            self.filter = None;
-        }
-        let connection = &self.main.connection;
-        let Some(filter) = &mut self.filter else {
-            // It would lack what was added now.
-            connection.execute("DELETE FROM filter", [])?;
-            return Ok(());
-        };
-        let held = "SELECT count(*) FROM filter";
-        let held: i64 = connection.query_row(held, [], |row| row.get(0))?;
-        if usize::try_from(held) != Ok(filter.pieces()) {
-            connection.execute("DELETE FROM filter", [])?;
-            filter.touch();
-        }
-        let mut statement = connection.prepare_cached("REPLACE INTO filter VALUES (?, ?, ?)")?;
-        filter.write(|number, piece| {
-            let number = i64::try_from(number).unwrap_or(i64::MAX);
-            statement.execute(params![number, piece, filter_sum(number, piece)]).map(drop)
-        })
-    }
-
-    /// Whether a blob is surely neither stored nor pending.
-    fn is_absent(&self, kind: ResourceKind, mac: &Mac) -> bool {
-        self.filter.as_ref().is_some_and(|filter| !filter.may_hold(kind, mac))
-    }
-
-    fn note_key(&mut self, kind: ResourceKind, mac: &Mac) {
-        if let Some(filter) = &mut self.filter {
-            filter.insert(kind, mac);
-        }
     }
 
     // Packfiles.
@@ -572,11 +488,6 @@ impl SqliteIndex {
             self.forget_rows();
             let opened = self.open_runs();
             self.noticed(opened)?;
-            let merged = self.merge_filter();
-            if !self.check("read", merged)? {
-                // It would lack what was added.
-                self.filter = None;
-            }
         }
         self.remove_strays();
         Ok(())
@@ -621,8 +532,7 @@ impl SqliteIndex {
         self.open_runs()
     }
 
-    /// Goes on with an empty temporary database. The filter stays right: it may
-    /// hold more than there is.
+    /// Goes on with an empty temporary database.
     fn become_temporary(&mut self) -> Result<()> {
         self.main = temporary_main(&self.options)?;
         self.locations =
@@ -656,7 +566,6 @@ impl SqliteIndex {
             self.main.connection.execute(sql, [self.generation])?;
             if !self.temporary {
                 self.write_notes()?;
-                self.save_filter()?;
             }
         }
         self.main.connection.execute_batch("COMMIT")
@@ -749,8 +658,8 @@ impl SqliteIndex {
         match &mut self.scratch {
             Some(scratch) => Ok(scratch),
             empty => {
-                let cache_bytes = self.options.quarter();
-                Ok(empty.insert(Scratch::new(&self.options.spool_directory, cache_bytes)?))
+                let (cache, filter) = (self.options.quarter(), self.options.filter_bytes / 4);
+                Ok(empty.insert(Scratch::new(&self.options.spool_directory, cache, filter)?))
             }
         }
     }
@@ -828,9 +737,7 @@ impl StateSink for SqliteIndex {
         if packfile.deleted {
             return Ok(());
         }
-        self.push_location(kind, mac, packfile.id, Flag::Plain, Some(at))?;
-        self.note_key(kind, mac);
-        Ok(())
+        self.push_location(kind, mac, packfile.id, Flag::Plain, Some(at))
     }
 
     fn packfile(&mut self, packfile: &Mac, state: &Mac, when: Timestamp) -> Result<()> {
@@ -918,13 +825,10 @@ impl StateSink for SqliteIndex {
 
 impl Index for SqliteIndex {
     fn find(&mut self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>> {
-        if self.is_absent(kind, mac) { Ok(None) } else { self.find_stored(kind, mac) }
+        self.find_stored(kind, mac)
     }
 
     fn contains(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
-        if self.is_absent(kind, mac) {
-            return Ok(false);
-        }
         let added = match &mut self.scratch {
             Some(scratch) => scratch.has_added(kind, mac)?,
             None => false,
@@ -933,9 +837,7 @@ impl Index for SqliteIndex {
     }
 
     fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
-        self.scratch()?.add(kind, mac)?;
-        self.note_key(kind, mac);
-        Ok(())
+        self.scratch()?.add(kind, mac)
     }
 
     fn next_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
@@ -1172,8 +1074,4 @@ fn cannot_be_had(error: &rusqlite::Error) -> bool {
                 | ErrorCode::FileLockingProtocolFailed
         )
     )
-}
-
-fn filter_sum(number: i64, piece: &[u8]) -> i64 {
-    schema::Sum::new().number(number).bytes(piece).value()
 }

@@ -8,7 +8,7 @@ const APPLICATION: i32 = 0x7472_6972;
 
 /// Version of the tables. Another one is thrown away, not converted: it is a
 /// cache, and the states say it all again.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// Packfiles are numbered, so that a location takes four bytes for its packfile
 /// instead of 32. Locations lie in files beside the database, which `runs`
@@ -30,7 +30,6 @@ CREATE TABLE states (
     phase INTEGER NOT NULL, sequence INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX states_waiting ON states (parent) WHERE phase = 0;
 CREATE INDEX states_ready ON states (phase) WHERE phase = 1;
-CREATE TABLE filter (id INTEGER PRIMARY KEY, piece BLOB NOT NULL, checked INTEGER NOT NULL);
 CREATE TABLE meta (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 INSERT INTO meta VALUES (0, 0);
 ";
@@ -55,7 +54,7 @@ pub(super) fn inspect(connection: &Connection) -> rusqlite::Result<Found> {
     Ok(match (application, version, tables) {
         (0, 0, 0) => Found::Empty,
         // As many as TABLES makes, with the index of a UNIQUE column.
-        (APPLICATION, VERSION, 9) => Found::Ours,
+        (APPLICATION, VERSION, 8) => Found::Ours,
         _ => Found::Foreign,
     })
 }

@@ -500,22 +500,3 @@ fn damage_ends_in_a_new_index_or_in_right_answers() {
     }
     assert!(noticed[0] > 5 && noticed[1] > 20, "{noticed:?}");
 }
-
-#[test]
-fn the_filter_lasts_and_is_not_needed() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut model = Model::default();
-    fill(directory.path(), &mut model);
-    for bytes in [8192, 0, 4096, 8192, 1 << 20] {
-        let options = options(directory.path()).with_filter(bytes);
-        let mut index = SqliteIndex::open(directory.path(), &REPOSITORY, options).unwrap();
-        assert_eq!(index.filter.is_some(), bytes > 0);
-        compare(&mut index, &model);
-        index.begin_refresh().unwrap();
-        let location = Location { packfile: name(2, 500), offset_bytes: 1, length_bytes: 2 };
-        let mac = name(1, 1000 + bytes as u64);
-        index.location(ResourceKind::CHUNK, &mac, &location).unwrap();
-        index.end_refresh().unwrap();
-        model.locations.insert((ResourceKind::CHUNK.0, mac, name(2, 500)), (1, 2));
-    }
-}
