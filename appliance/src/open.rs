@@ -19,18 +19,18 @@ use tiroir_core::wire::config::{Config, Encryption};
 use tiroir_hosts::arena::FileArena;
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
-use tiroir_hosts::index::{IndexOptions, SqliteIndex};
+use tiroir_hosts::index::{Fallback, IndexOptions, Remake, SqliteIndex};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::budget::{self, Plan, Share};
 use crate::cli::Globals;
-use crate::error::{EngineError, Failure, Result};
+use crate::error::{EngineError, Failure, Result, with_causes};
 use crate::exit::Status;
 use crate::location::Location;
 use crate::machine;
 use crate::passphrase::{self, Passphrase};
 use crate::report;
-use crate::store::{AnyStore, Repo};
+use crate::store::{AnyStore, Appliance, Repo};
 use crate::text::size::Size;
 
 /// What all commands are given.
@@ -75,6 +75,10 @@ impl Asking {
         }
     }
 }
+
+/// Room for the indexes of all stores together, unless `--cache-limit` says
+/// otherwise: some ten million blobs.
+const CACHE_BYTES_DEFAULT: u64 = 1 << 30;
 
 /// Number of hexadecimal digits of a key.
 const KEY_DIGITS: usize = 64;
@@ -351,7 +355,7 @@ impl<'g> Context<'g> {
         work_bytes: impl FnOnce(usize) -> usize,
         work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
     ) -> Result<R> {
-        let Opened { store, config, key, .. } = opened;
+        let Opened { location, store, config, key } = opened;
         let damaged = |error| Failure::from(EngineError::damaged(Subject::Config)(error));
         let parsed = parse_config(&config).map_err(damaged)?;
         let chunk_bytes = parsed.chunking.max_bytes.min(CHUNK_BYTES_MAX);
@@ -364,7 +368,13 @@ impl<'g> Context<'g> {
         let mut memory = plan.allocate()?;
         let (memory, rest) = plan.divide(&mut memory).map_err(damaged)?;
         let id = parsed.repository_id;
-        let index = if is_new { self.temporary_index(&plan)? } else { self.index(&id, &plan)? };
+        let index = if is_new {
+            SqliteIndex::temporary(self.index_options(&plan))?
+        } else {
+            let mut index = self.index(&id, &plan)?;
+            index.set_remake(self.remake(location, &config, key.as_ref()));
+            index
+        };
         let is_kept = !index.is_temporary();
         let mut repository = Repository::open(self.host(), store, index, &config, key, memory)?;
         let done = work(&mut repository, rest);
@@ -386,6 +396,8 @@ impl<'g> Context<'g> {
         IndexOptions::new(self.spool_directory())
             .with_page_cache(plan.index_cache_bytes)
             .with_filter(plan.index_filter_bytes)
+            .with_limit(self.globals.cache_limit.unwrap_or(CACHE_BYTES_DEFAULT))
+            .with_fallback(tell_fallback)
     }
 
     fn index(&self, id: &[u8; 16], plan: &Plan) -> Result<SqliteIndex, HostsError> {
@@ -396,8 +408,25 @@ impl<'g> Context<'g> {
         }
     }
 
-    fn temporary_index(&self, plan: &Plan) -> Result<SqliteIndex, HostsError> {
-        SqliteIndex::temporary(self.index_options(plan))
+    /// Means to make an index anew in the middle of a run: the store is opened
+    /// once more beside the one that is in use, with memory of its own.
+    fn remake(&self, location: Location, config: &[u8], key: Option<&StoreKey>) -> Remake {
+        let (host, config, key) = (self.host(), config.to_vec(), key.cloned());
+        Remake::new(move |index| {
+            let refused = |error: EngineError| match error {
+                Error::Host(error) => error,
+                error => HostsError::recorded(error.to_string().into_bytes()),
+            };
+            let store = AnyStore::at(&location)?;
+            let mut memory = vec![0; budget::REFRESH_BYTES];
+            let memory = budget::for_refresh(&mut memory)
+                .map_err(|error| refused(Error::damaged(Subject::Config)(error)))?;
+            let opened = Repository::<Appliance>::open(host, store, index, &config, key, memory);
+            let mut repository = opened.map_err(refused)?;
+            // What cannot be read was told when the first index was made.
+            repository.refresh(&mut [], &mut |_| OnDamage::Skip).map_err(refused)?;
+            Ok(repository.index)
+        })
     }
 
     /// Opens the store that the command line names, brings its index up to
@@ -445,6 +474,22 @@ impl<'g> Context<'g> {
             }
         })?)
     }
+}
+
+/// Says that a run does without an index that is kept, and what to do about it.
+fn tell_fallback(why: &Fallback) {
+    let (why, advice) = match why {
+        Fallback::Limit { wanted_bytes } => (
+            format!("it needs {} and more, which is beyond the limit", Size(*wanted_bytes)),
+            "allow it more with --cache-limit BYTES",
+        ),
+        Fallback::Failed(error) => {
+            (with_causes(error), "another place is given with --cache-dir DIR")
+        }
+    };
+    report::warn(&format!(
+        "no index of the store can be kept ({why}): this run reads all states; {advice}"
+    ));
 }
 
 fn refused() -> Failure {

@@ -24,6 +24,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use tiroir_core::spool::Spool as _;
 
 use super::filter::{self, GROUP_BYTES, Group};
@@ -201,7 +202,11 @@ impl<const N: usize> Run<N> {
         let path = directory.join(&note.name);
         // Never a pipe, which would be waited for.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
+        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+            // A link.
+            Err(Errno::LOOP) => return Err(damaged(directory)),
+            opened => opened.at("open", &path)?,
+        };
         let mut run = Self::over::<K>(file.into(), Some(path), note.records, note.sum);
         run.load_fences(directory, fence_count_max)?;
         Ok(run)
@@ -225,10 +230,6 @@ impl<const N: usize> Run<N> {
     /// Whether a run is kept in memory as a whole.
     fn is_short(records: u64) -> bool {
         records * N as u64 <= SHORT_BYTES as u64
-    }
-
-    pub(super) fn records(&self) -> u64 {
-        self.records
     }
 
     pub(super) fn note(&self) -> Option<Note> {
@@ -256,8 +257,8 @@ impl<const N: usize> Run<N> {
         // A damaged number must not have us take memory for it.
         let filter =
             if self.has_filter { self.filter_bytes() as u64 + SUM_BYTES as u64 } else { 0 };
-        let length = self.file.metadata().map_err(|error| unreadable(directory, error))?.len();
-        if length != self.fences_at() + count * 8 + filter {
+        let data = self.file.metadata().map_err(|error| unreadable(directory, error))?;
+        if !data.is_file() || data.len() != self.fences_at() + count * 8 + filter {
             return Err(damaged(directory));
         }
         let mut skip = 1;
@@ -685,7 +686,16 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
     /// Number of records that are written, repeated ones included.
     #[cfg(test)]
     pub(super) fn len(&self) -> u64 {
-        self.runs.iter().map(Run::records).sum()
+        self.runs.iter().map(|run| run.records).sum()
+    }
+
+    /// Bytes that all records would take in files, at most.
+    pub(super) fn length_bytes(&self) -> u64 {
+        let records =
+            self.runs.iter().map(|run| run.records).sum::<u64>() + self.buffer.len() as u64;
+        // Sum, fence and filter of a group; and those of the last, if it is short.
+        let group = (SUM_BYTES + 8 + GROUP_BYTES) as u64;
+        records * N as u64 + (records / GROUP_RECORDS + 1 + self.runs.len() as u64) * group
     }
 
     /// Bytes written to files that last.
@@ -783,7 +793,7 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
             self.flush()?;
             first = self.runs.len().saturating_sub(1);
         }
-        let passing = self.runs.iter().skip(first).map(Run::records).sum::<u64>();
+        let passing = self.runs.iter().skip(first).map(|run| run.records).sum::<u64>();
         let mut total = passing + self.buffer.len() as u64;
         let changed = first;
         while total > 0 && first > 0 && self.runs[first - 1].records < LENGTH_RATIO * total {
@@ -1219,7 +1229,7 @@ mod tests {
             again.runs[0].load_filter(directory.path())
         };
         read().unwrap();
-        for at in (0..whole.len()).step_by(3) {
+        for at in (0..whole.len()).step_by(7) {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);
             fs::write(&path, &bytes).unwrap();

@@ -1,6 +1,7 @@
 //! Tables of the index, and what is put into their rows.
 
 use rusqlite::Connection;
+use rusqlite::types::ValueRef;
 use tiroir_core::mac::Mac;
 
 /// Marks the file as ours: `trir`.
@@ -13,7 +14,9 @@ const VERSION: i32 = 3;
 /// Packfiles are numbered, so that a location takes four bytes for its packfile
 /// instead of 32. Locations lie in files beside the database, which `runs`
 /// lists; see [`Runs`](super::runs::Runs). Columns called `checked` hold a check
-/// sum of their row.
+/// sum of their row; that of `meta` one of all other tables with it, but for
+/// packfiles, which are many. `meta.wanted` is how large the index would have
+/// become when it was last given up because of a limit.
 pub(super) const TABLES: &str = "
 CREATE TABLE packfiles (
     id INTEGER PRIMARY KEY, mac BLOB NOT NULL UNIQUE, flags INTEGER NOT NULL,
@@ -30,8 +33,10 @@ CREATE TABLE states (
     phase INTEGER NOT NULL, sequence INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX states_waiting ON states (parent) WHERE phase = 0;
 CREATE INDEX states_ready ON states (phase) WHERE phase = 1;
-CREATE TABLE meta (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
-INSERT INTO meta VALUES (0, 0);
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, checked INTEGER NOT NULL,
+    wanted INTEGER NOT NULL);
+INSERT INTO meta VALUES (0, 0, 0, 0);
 ";
 
 /// What a database says of itself.
@@ -65,6 +70,31 @@ pub(super) fn make_tables(connection: &Connection) -> rusqlite::Result<()> {
         "BEGIN IMMEDIATE; {TABLES}
          PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
     ))
+}
+
+/// Check sum of the tables that a row could be lost from without being missed.
+pub(super) fn sum_of_tables(connection: &Connection, generation: i64) -> rusqlite::Result<i64> {
+    let mut sum = Sum::new().number(generation);
+    for sql in [
+        "SELECT id, name, records, sum FROM runs ORDER BY id",
+        "SELECT kind, mac, ns FROM colours ORDER BY kind, mac",
+        "SELECT mac, version, parent, phase, sequence FROM states ORDER BY mac",
+    ] {
+        let mut statement = connection.prepare_cached(sql)?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            for column in 0..columns {
+                sum = match row.get_ref(column)? {
+                    ValueRef::Integer(number) => sum.number(number),
+                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => sum.bytes(bytes),
+                    _ => return Err(damage()),
+                };
+            }
+        }
+        sum = sum.bytes(sql.as_bytes());
+    }
+    Ok(sum.value())
 }
 
 /// Bits of `packfiles.flags`.
