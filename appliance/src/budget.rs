@@ -16,8 +16,8 @@
 //! `tiroir limits` prints them.
 
 use tiroir_core::codec::{
-    COLLECT_SCRATCH_BYTES_STOCK, DecodeScratch, ENCODE_SCRATCH_BYTES_MIN, EncodeScratch,
-    encode_scratch_bytes,
+    COLLECT_SCRATCH_BYTES_STOCK, DECODE_SCRATCH_BYTES_STOCK, DecodeScratch,
+    ENCODE_SCRATCH_BYTES_MIN, EncodeScratch, encode_scratch_bytes,
 };
 use tiroir_core::compression::lz4::BlockSize;
 use tiroir_core::error::FormatError;
@@ -289,6 +289,23 @@ impl Plan {
         };
         Ok(Divided { memory, batches, scratches, work })
     }
+}
+
+/// What a repository takes that does nothing but read states, stock's too.
+pub(crate) const REFRESH_BYTES: usize =
+    IO_BYTES + OUT_BYTES + ENCODE_SCRATCH_BYTES_MIN + DECODE_SCRATCH_BYTES_STOCK;
+
+/// Divides [`REFRESH_BYTES`] of memory.
+///
+/// # Errors
+///
+/// None with so much memory.
+pub(crate) fn for_refresh(memory: &mut [u8]) -> Result<Memory<'_>, FormatError> {
+    let (io, rest) = memory.split_at_mut(IO_BYTES);
+    let (out, rest) = rest.split_at_mut(OUT_BYTES);
+    let (encode, decode) = rest.split_at_mut(ENCODE_SCRATCH_BYTES_MIN);
+    let (encode, decode) = (EncodeScratch::new(encode)?, DecodeScratch::new(decode)?);
+    Ok(Memory { io, out, encode, decode })
 }
 
 /// The parts of the memory.

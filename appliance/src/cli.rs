@@ -89,6 +89,12 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "DIR", alias = "cachedir")]
     pub(crate) cache_dir: Option<PathBuf>,
 
+    /// Take at most so much room for the indexes of all stores together: a
+    /// number, and K, M or G. 1G by default; with 0, none is kept. Those that were
+    /// not used for longest go first
+    #[arg(long, global = true, value_name = "BYTES", value_parser = size::parse)]
+    pub(crate) cache_limit: Option<u64>,
+
     /// Derive the key in FILE, a temporary file, in place of memory: slow, and
     /// as large as the memory that the store asks for
     #[arg(long, global = true, value_name = "FILE")]

@@ -156,10 +156,14 @@ impl StdError for Failure {}
 /// An error and its causes, on one line.
 pub(crate) fn whole_text(error: &EngineError) -> String {
     // The engine's own text says nothing where something lent to it failed.
-    let mut error: &dyn StdError = match error {
-        Error::Host(error) => error,
-        error => error,
-    };
+    match error {
+        Error::Host(error) => with_causes(error),
+        error => with_causes(error),
+    }
+}
+
+/// The same, for any error.
+pub(crate) fn with_causes(mut error: &dyn StdError) -> String {
     let mut text = plain(error);
     while let Some(cause) = error.source() {
         add_cause(&mut text, cause);
@@ -179,7 +183,7 @@ impl From<io::Error> for Failure {
 impl From<HostsError> for Failure {
     fn from(error: HostsError) -> Self {
         let advice = host_advice(&error);
-        let what = whole_text(&Error::Host(error));
+        let what = with_causes(&error);
         let elsewhere = if advice.is_empty() { "" } else { elsewhere(&what) };
         Self::new(Status::Failed, what).with_advice(format!("{advice}{elsewhere}"))
     }

@@ -21,20 +21,20 @@ use tiroir_core::wire::config::{Config, Encryption};
 use tiroir_hosts::arena::FileArena;
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
-use tiroir_hosts::index::{IndexOptions, SqliteIndex};
+use tiroir_hosts::index::{Fallback, IndexOptions, Remake, SqliteIndex};
 use tiroir_hosts::workers::Workers;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::budget::{self, Divided, Plan, Share};
 use crate::cli::Globals;
-use crate::error::{EngineError, Failure, Result};
+use crate::error::{EngineError, Failure, Result, with_causes};
 use crate::exit::Status;
 use crate::heap;
 use crate::location::Location;
 use crate::machine;
 use crate::passphrase::{self, Passphrase};
 use crate::report;
-use crate::store::{AnyStore, Repo};
+use crate::store::{AnyStore, Appliance, Repo};
 use crate::text::size::Size;
 
 /// What all commands are given.
@@ -79,6 +79,10 @@ impl Asking {
         }
     }
 }
+
+/// Room for the indexes of all stores together, unless `--cache-limit` says
+/// otherwise: some seventeen million blobs.
+const CACHE_BYTES_DEFAULT: u64 = 1 << 30;
 
 /// Number of hexadecimal digits of a key.
 const KEY_DIGITS: usize = 64;
@@ -385,7 +389,7 @@ impl<'g> Context<'g> {
         work_bytes: impl FnOnce(usize) -> usize,
         work: impl FnOnce(&mut Repo<'_>, &mut [u8]) -> Result<R>,
     ) -> Result<R> {
-        let Opened { store, config, key, .. } = opened;
+        let Opened { location, store, config, key } = opened;
         let damaged = |error| Failure::from(EngineError::damaged(Subject::Config)(error));
         let parsed = parse_config(&config).map_err(damaged)?;
         let chunk_bytes = chunk_bytes(&parsed);
@@ -398,8 +402,12 @@ impl<'g> Context<'g> {
         let divided = plan.divide(&mut memory).map_err(damaged)?;
         let id = parsed.repository_id;
         let index = match what_for {
-            Use::Make(_) => self.temporary_index(&plan)?,
-            Use::Read(_) | Use::Write => self.index(&id, &plan)?,
+            Use::Make(_) => SqliteIndex::temporary(self.index_options(&plan))?,
+            Use::Read(_) | Use::Write => {
+                let mut index = self.index(&id, &plan)?;
+                index.set_remake(self.remake(location, &config, key.as_ref()));
+                index
+            }
         };
         let is_kept = !index.is_temporary();
         let done = thread::scope(|scope| {
@@ -438,6 +446,8 @@ impl<'g> Context<'g> {
         IndexOptions::new(self.spool_directory())
             .with_page_cache(plan.index_cache_bytes)
             .with_filter(plan.index_filter_bytes)
+            .with_limit(self.globals.cache_limit.unwrap_or(CACHE_BYTES_DEFAULT))
+            .with_fallback(tell_fallback)
     }
 
     fn index(&self, id: &[u8; 16], plan: &Plan) -> Result<SqliteIndex, HostsError> {
@@ -448,8 +458,25 @@ impl<'g> Context<'g> {
         }
     }
 
-    fn temporary_index(&self, plan: &Plan) -> Result<SqliteIndex, HostsError> {
-        SqliteIndex::temporary(self.index_options(plan))
+    /// Means to make an index anew in the middle of a run: the store is opened
+    /// once more beside the one that is in use, with memory of its own.
+    fn remake(&self, location: Location, config: &[u8], key: Option<&StoreKey>) -> Remake {
+        let (host, config, key) = (self.host(), config.to_vec(), key.cloned());
+        Remake::new(move |index| {
+            let refused = |error: EngineError| match error {
+                Error::Host(error) => error,
+                error => HostsError::recorded(error.to_string().into_bytes()),
+            };
+            let store = AnyStore::at(&location)?;
+            let mut memory = vec![0; budget::REFRESH_BYTES];
+            let memory = budget::for_refresh(&mut memory)
+                .map_err(|error| refused(Error::damaged(Subject::Config)(error)))?;
+            let opened = Repository::<Appliance>::open(host, store, index, &config, key, memory);
+            let mut repository = opened.map_err(refused)?;
+            // What cannot be read was told when the first index was made.
+            repository.refresh(&mut [], &mut |_| OnDamage::Skip).map_err(refused)?;
+            Ok(repository.index)
+        })
     }
 
     /// Opens the store that the command line names, brings its index up to
@@ -541,6 +568,22 @@ fn read_config(store: &mut AnyStore, location: &Location) -> Result<Vec<u8>> {
 /// Largest chunk of the store of that CONFIG, in bytes.
 pub(crate) fn chunk_bytes(config: &Config<'_>) -> usize {
     usize::try_from(config.chunking.max_bytes.min(CHUNK_BYTES_MAX)).unwrap_or(usize::MAX)
+}
+
+/// Says that a run does without an index that is kept, and what to do about it.
+fn tell_fallback(why: &Fallback) {
+    let (why, advice) = match why {
+        Fallback::Limit { wanted_bytes } => (
+            format!("it needs {} and more, which is beyond the limit", Size(*wanted_bytes)),
+            "allow it more with --cache-limit BYTES",
+        ),
+        Fallback::Failed(error) => {
+            (with_causes(error), "another place is given with --cache-dir DIR")
+        }
+    };
+    report::warn(&format!(
+        "no index of the store can be kept ({why}): this run reads all states; {advice}"
+    ));
 }
 
 fn refused() -> Failure {

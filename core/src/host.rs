@@ -17,6 +17,8 @@ pub enum HostErrorKind {
     PermissionDenied,
     /// No space left.
     NoSpace,
+    /// All that was said in this refresh is lost, and has to be said again.
+    Lost,
     /// Anything else.
     Other,
 }

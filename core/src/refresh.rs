@@ -5,6 +5,7 @@ use core::ops::ControlFlow;
 
 use crate::codec::{CodecError, Decoder};
 use crate::error::{Error, FormatError, Subject};
+use crate::host::{HostError as _, HostErrorKind};
 use crate::index::{Index, StateSink};
 use crate::mac::Mac;
 use crate::repository::{Lend, Repository, absent};
@@ -12,6 +13,10 @@ use crate::resource::{ResourceKind, Version};
 use crate::store::{Store, StoreResource};
 use crate::wire::envelope::{self, ENVELOPE_BYTES, HEADER_BYTES, TRAILER_BYTES};
 use crate::wire::state::{ENTRY_BYTES_MAX, PARENT_BYTES, Parsed, StateEntry};
+
+/// How often a refresh is tried whose index loses what it was told: in its
+/// place, in a new one, and in one that is not kept.
+const TRIES: u32 = 3;
 
 /// What to do about a state that cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +40,20 @@ impl<L: Lend> Repository<'_, L> {
     /// The host's; [`Error::Damaged`] or [`Error::Missing`] for a state that
     /// cannot be read, unless it is to be skipped.
     pub fn refresh(
+        &mut self,
+        work: &mut [u8],
+        damaged: &mut dyn FnMut(&Error<L::Error>) -> OnDamage,
+    ) -> Result<(), Error<L::Error>> {
+        for _ in 1..TRIES {
+            match self.refresh_once(work, damaged) {
+                Err(Error::Host(error)) if error.kind() == HostErrorKind::Lost => {}
+                done => return done,
+            }
+        }
+        self.refresh_once(work, damaged)
+    }
+
+    fn refresh_once(
         &mut self,
         work: &mut [u8],
         damaged: &mut dyn FnMut(&Error<L::Error>) -> OnDamage,

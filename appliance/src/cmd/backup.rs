@@ -524,6 +524,7 @@ pub(super) fn summary(
             line.number("new_bytes", report.new_bytes)?;
             line.number("read_from_store", read)?;
             line.number("written_to_store", written)?;
+            line.number("written_to_cache", repo.index.written_bytes())?;
             line.end()?;
         }
     }

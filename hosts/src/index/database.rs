@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use crate::durable::parent_of;
 use crate::env::random_suffix;
@@ -15,11 +15,21 @@ use crate::spool::create_named;
 /// Statements kept ready.
 const STATEMENT_COUNT: usize = 48;
 
+/// Bytes of a page.
+const PAGE_BYTES: u64 = 4096;
+
+/// Bytes of the header before each page in the write-ahead log.
+const FRAME_HEADER_BYTES: u64 = 24;
+
 /// A database, and where it lies.
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) connection: Connection,
     path: PathBuf,
+    /// Pages copied from the write-ahead log into the database.
+    copied_pages: u64,
+    /// Pages in the log, and how many of them were copied, when last asked.
+    log: (u64, u64),
 }
 
 impl Database {
@@ -27,7 +37,7 @@ impl Database {
     pub(crate) fn open(path: &Path, cache_bytes: usize, wait: Duration) -> Result<Self> {
         let opened = connect(path, cache_bytes, wait);
         let connection = opened.map_err(|error| HostsError::database("open", path, error))?;
-        Ok(Self { connection, path: path.to_path_buf() })
+        Ok(Self { connection, path: path.to_path_buf(), copied_pages: 0, log: (0, 0) })
     }
 
     /// Makes a database in a file without a name, gone with the process. It has
@@ -49,11 +59,40 @@ impl Database {
         let connection =
             opened.map_err(|error| HostsError::database("make database", &path, error))?;
         removed.map_err(|error| HostsError::io("hide database", &path, error))?;
-        Ok(Self { connection, path })
+        Ok(Self { connection, path, copied_pages: 0, log: (0, 0) })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Copies what the write-ahead log has gathered into the database, as far as
+    /// nobody still reads what was there before, and counts it.
+    pub(crate) fn checkpoint(&mut self) -> rusqlite::Result<()> {
+        let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+        // Both are -1 where there is no such log.
+        let parse = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+        let (all, copied) = self.connection.query_row(sql, [], parse)?;
+        let now = (u64::try_from(all).unwrap_or(0), u64::try_from(copied).unwrap_or(0));
+        // A log that was copied to its end begins anew with the next change.
+        let before = if self.log.0 == self.log.1 { 0 } else { self.log.1 };
+        self.copied_pages += now.1.saturating_sub(before);
+        self.log = now;
+        Ok(())
+    }
+
+    /// Bytes written to disk so far: every page that left the page cache, as one
+    /// in the write-ahead log, and those copied from there, where a page that
+    /// changed twice is counted twice. Roll-back journals are not counted.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        let pages = written_pages(&self.connection);
+        pages * (PAGE_BYTES + FRAME_HEADER_BYTES) + self.copied_pages * PAGE_BYTES
+    }
+
+    /// Length of the database.
+    pub(crate) fn length_bytes(&self) -> rusqlite::Result<u64> {
+        let pages: i64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        Ok(u64::try_from(pages).unwrap_or(0) * PAGE_BYTES)
     }
 
     /// Adds to an error what was being done.
@@ -64,6 +103,25 @@ impl Database {
     ) -> Result<T> {
         result.map_err(|error| HostsError::database(operation, &self.path, error))
     }
+}
+
+/// Pages that a connection has written.
+#[expect(unsafe_code, reason = "rusqlite does not pass this question on")]
+fn written_pages(connection: &Connection) -> u64 {
+    let (mut current, mut highest) = (0, 0);
+    // SAFETY: the handle is that of an open connection, which is borrowed for as
+    // long as this takes and used by this thread alone. SQLite writes two
+    // integers to where the pointers lead, and keeps neither.
+    let answer = unsafe {
+        ffi::sqlite3_db_status(
+            connection.handle(),
+            ffi::SQLITE_DBSTATUS_CACHE_WRITE,
+            &raw mut current,
+            &raw mut highest,
+            0,
+        )
+    };
+    if answer == ffi::SQLITE_OK { u64::try_from(current).unwrap_or(0) } else { 0 }
 }
 
 fn connect(path: &Path, cache_bytes: usize, wait: Duration) -> rusqlite::Result<Connection> {

@@ -46,6 +46,9 @@ mod field {
 
 const _: () = assert!(field::SUM.end == LOCATION_BYTES);
 
+/// Bytes of the MAC that no fence has seen.
+const FILTERED_AT: usize = field::MAC.start + 8;
+
 /// Where a blob lies, by its kind and name.
 ///
 /// SQLite has no check sums on its pages and files have none at all, and a disk
@@ -129,6 +132,7 @@ fn set_flag(record: &mut [u8; LOCATION_BYTES], flag: Flag) {
 
 impl Record<LOCATION_BYTES> for ByName {
     const KEY_BYTES: usize = field::PACKFILE.end;
+    const FILTERED_AT: Option<usize> = Some(FILTERED_AT);
 
     fn fold(older: &mut [u8; LOCATION_BYTES], newer: &[u8; LOCATION_BYTES]) {
         if newer[field::FLAG] != Flag::Plain as u8 {
@@ -195,4 +199,5 @@ pub(super) enum Names {}
 
 impl Record<NAME_BYTES> for Names {
     const KEY_BYTES: usize = NAME_BYTES;
+    const FILTERED_AT: Option<usize> = Some(FILTERED_AT);
 }

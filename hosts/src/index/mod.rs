@@ -12,20 +12,22 @@
 //!   before it is committed, and those that it lists no more are removed
 //!   afterwards. Readers are never blocked, so that `ls` may refresh while a
 //!   backup runs.
-//! - Every row and record carries a check sum. SQLite notices most damage to its
-//!   pages; this notices damage inside of rows. In both cases the files are
-//!   removed, the error says
-//!   [so](crate::error::HostsError::is_damaged_database), and the next open
-//!   starts anew. What damage can do is to lose records: a backup then stores a
-//!   blob again, and a reader that misses a blob should
-//!   [`discard`](SqliteIndex::discard) the index before it believes that.
-//! - A process that cannot have the file, because another one keeps it locked
-//!   or nobody may write there, uses a temporary database and reads all states.
+//! - Everything carries a check sum: rows, tables, and what lies in the runs.
+//!   SQLite notices most damage to its pages; this notices the rest. Damaged
+//!   files are removed and made [anew](fallback), at once.
+//! - A process that cannot have the files, because another one keeps them
+//!   locked, nobody may write there, or the disk is full, uses a temporary
+//!   database and reads all states.
+//! - Who [opens](SqliteIndex::open) an index [removes](cleaning) what others have
+//!   left behind, and indexes that no longer fit.
 //!
 //! What belongs to one process is kept apart, in a temporary database that is
 //! gone with it: blobs of a running backup, which states are listed, and marks.
 
+mod cleaning;
 mod database;
+mod fallback;
+mod files;
 mod filter;
 mod location;
 mod query;
@@ -36,13 +38,10 @@ mod scratch;
 mod tests;
 
 use std::fmt;
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::index::{Index, Location, StateSink};
 use tiroir_core::mac::Mac;
@@ -50,16 +49,14 @@ use tiroir_core::resource::{ResourceKind, Version};
 use tiroir_core::time::Timestamp;
 
 pub(crate) use self::database::Database;
-use self::filter::Filter;
+pub use self::fallback::{Fallback, Remake};
+use self::files::{Hold, path_of, remove_files};
 use self::location::{ByName, ByPackfile, Flag, LOCATION_BYTES, Located, PACKED_BYTES, prefix};
 pub use self::query::{PackedBlob, Packfile, Totals};
 use self::runs::{NAME_PREFIX, Note, Place, Record as _, Runs, Start};
 use self::schema::{Found, PackfileRow, flags};
 use self::scratch::{Known, Scratch};
 use crate::error::{Context as _, HostsError, Result};
-
-/// Name of the database in its directory.
-const FILE_NAME: &str = "index.sqlite";
 
 /// Packfiles whose numbers are kept in memory.
 const PACKFILE_SLOTS: usize = 256;
@@ -80,6 +77,8 @@ pub struct IndexOptions {
     cache_bytes: usize,
     filter_bytes: usize,
     lock_wait: Duration,
+    limit_bytes: u64,
+    told: Option<fn(&Fallback)>,
 }
 
 impl IndexOptions {
@@ -92,6 +91,8 @@ impl IndexOptions {
             cache_bytes: 1024 * 1024,
             filter_bytes: 256 * 1024,
             lock_wait: Duration::from_secs(60),
+            limit_bytes: u64::MAX,
+            told: None,
         }
     }
 
@@ -104,8 +105,9 @@ impl IndexOptions {
         self
     }
 
-    /// With a filter of `bytes`, which holds two keys to a byte at most. None
-    /// if 0.
+    /// With filters of `bytes` in memory: one for each location or added name
+    /// that is to be answered without a look at the disk. Half are for
+    /// locations.
     #[must_use]
     pub fn with_filter(mut self, bytes: usize) -> Self {
         self.filter_bytes = bytes;
@@ -119,13 +121,36 @@ impl IndexOptions {
         self
     }
 
+    /// With so much room for the indexes of all stores together. While one is
+    /// changed, it may be there twice. If 0, none is kept.
+    #[must_use]
+    pub fn with_limit(mut self, bytes: u64) -> Self {
+        self.limit_bytes = bytes;
+        self
+    }
+
+    /// With somebody who is told, once, that a temporary index is used.
+    #[must_use]
+    pub fn with_fallback(mut self, told: fn(&Fallback)) -> Self {
+        self.told = Some(told);
+        self
+    }
+
     fn quarter(&self) -> usize {
         self.cache_bytes / 4
     }
 
+    /// Beside the database at `path`.
+    fn named(&self, path: &Path) -> Place {
+        Place::Named {
+            directory: crate::durable::parent_of(path).to_path_buf(),
+            spools: self.spool_directory.clone(),
+        }
+    }
+
     /// No locations yet, to be kept in `place`.
     fn locations(&self, place: Place) -> Runs<ByName, LOCATION_BYTES> {
-        Runs::new(place, self.quarter(), self.quarter())
+        Runs::new(place, self.quarter(), self.quarter(), self.filter_bytes / 2)
     }
 }
 
@@ -139,7 +164,7 @@ struct Slot {
 
 /// [`Index`] in a database: one file for each store, or a temporary one.
 ///
-/// Takes the page caches and the filter of its [`IndexOptions`], about 300 KiB
+/// Takes the page caches and the filters of its [`IndexOptions`], about 300 KiB
 /// for SQLite itself, and 12 KiB.
 pub struct SqliteIndex {
     main: Database,
@@ -148,8 +173,14 @@ pub struct SqliteIndex {
     pushed: u32,
     scratch: Option<Scratch>,
     options: IndexOptions,
-    filter: Option<Filter>,
     temporary: bool,
+    /// Keeps others from removing the files.
+    hold: Option<Hold>,
+    remake: Option<Remake>,
+    /// How often new files took the place of damaged ones.
+    new_files: u32,
+    /// Bytes written to files that were given up since.
+    earlier_written_bytes: u64,
     in_refresh: bool,
     /// Something was changed since the refresh began.
     changed: bool,
@@ -170,44 +201,111 @@ pub struct SqliteIndex {
 
 impl SqliteIndex {
     /// Opens the index of a store, `<cache>/<repository>/index.sqlite`, or makes
-    /// it. Damaged, foreign and outdated files are replaced.
+    /// it. Damaged, foreign and outdated files are replaced. Makes room for it
+    /// in the cache, if there is a limit.
     ///
-    /// If the file cannot be had, the index is [temporary](Self::is_temporary).
+    /// If the files cannot be had, the index is [temporary](Self::is_temporary).
     ///
     /// # Errors
     ///
     /// Of the system, when not even a temporary database can be made.
     pub fn open(cache: &Path, repository: &[u8; 16], options: IndexOptions) -> Result<Self> {
-        let path = path_of(cache, repository);
-        let directory = crate::durable::parent_of(&path);
-        if DirBuilder::new().recursive(true).mode(0o700).create(directory).is_err() {
+        cleaning::remove_temporary(&options.spool_directory);
+        if options.limit_bytes == 0 {
             return Self::temporary(options);
         }
-        let opened = match open_file(&path, &options) {
-            Err(error) if error.is_damaged_database() => {
-                remove_files(&path)?;
-                open_file(&path, &options)
+        match Self::open_kept(&path_of(cache, repository), &options) {
+            Ok(index) => {
+                let own = crate::durable::parent_of(index.main.path());
+                cleaning::make_room(cache, own, options.limit_bytes, &mut |path| {
+                    remove_left(path, &options);
+                });
+                Ok(index)
             }
-            other => other,
-        };
-        match opened {
-            Ok(main) => {
-                let mut index = Self::over(main, options, false);
-                match index.load() {
-                    Err(error) if error.is_damaged_database() => {
-                        let options = index.options.clone();
-                        drop(index);
-                        remove_files(&path)?;
-                        let mut index = Self::over(open_file(&path, &options)?, options, false);
-                        index.load()?;
-                        Ok(index)
-                    }
-                    Err(error) => Err(error),
-                    Ok(()) => Ok(index),
-                }
+            Err(why) => {
+                options.tell(&why);
+                Self::temporary(options)
             }
-            Err(_) => Self::temporary(options),
         }
+    }
+
+    /// Opens an index in the cache.
+    fn open_kept(path: &Path, options: &IndexOptions) -> Result<Self, Fallback> {
+        let hold = Hold::take(crate::durable::parent_of(path))?;
+        if files::is_occupied(path) {
+            remove_files(path)?;
+        }
+        let open = || -> Result<Self> {
+            let mut index = Self::over(open_file(path, options)?, options.clone(), false);
+            index.load()?;
+            Ok(index)
+        };
+        let mut index = match open() {
+            Err(error) if error.is_damaged_database() => {
+                remove_files(path)?;
+                open()?
+            }
+            opened => opened?,
+        };
+        index.remove_strays()?;
+        if let Some(wanted_bytes) = index.too_large()? {
+            drop((index, hold));
+            // It is of no use as it is, and takes the room of others.
+            let directory = crate::durable::parent_of(path);
+            if files::bytes_in(directory) > options.limit_bytes {
+                Hold::without_users(directory, || remove_files(path));
+            }
+            return Err(Fallback::Limit { wanted_bytes });
+        }
+        index.hold = Some(hold);
+        Ok(index)
+    }
+
+    /// Length of the index, now or when it was given up for it, if that is too
+    /// much.
+    fn too_large(&self) -> Result<Option<u64>> {
+        let sql = "SELECT wanted FROM meta";
+        let wanted = self.main.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let wanted = u64::try_from(self.main.check("read", wanted)?).unwrap_or(0);
+        let wanted = wanted.max(self.length_bytes()?);
+        Ok(Some(wanted).filter(|wanted| *wanted > self.options.limit_bytes))
+    }
+
+    /// Length of the index, without what SQLite has beside it for as long as it is
+    /// open.
+    fn length_bytes(&self) -> Result<u64> {
+        let database = self.main.length_bytes();
+        let database = self.main.check("measure", database)?;
+        Ok(database.saturating_add(self.locations.length_bytes()))
+    }
+
+    /// Notes how large the index would become, so that the next run need not find
+    /// out. Nothing depends on it.
+    fn note_wanted(&self, wanted_bytes: u64) {
+        let wanted = i64::try_from(wanted_bytes).unwrap_or(i64::MAX);
+        let _ = self.main.connection.execute("UPDATE meta SET wanted = ?", [wanted]);
+    }
+
+    /// Fails if the index would be longer than it may become.
+    fn refuse_too_large(&self) -> Result<(), Fallback> {
+        if self.temporary {
+            return Ok(());
+        }
+        let wanted_bytes = self.length_bytes()?;
+        if wanted_bytes > self.options.limit_bytes {
+            return Err(Fallback::Limit { wanted_bytes });
+        }
+        Ok(())
+    }
+
+    /// Bytes that this process has written to the cache: exactly those of sorted
+    /// files, and for the database what passed through its page cache.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        if self.temporary {
+            return self.earlier_written_bytes;
+        }
+        self.earlier_written_bytes + self.main.written_bytes() + self.locations.written_bytes()
     }
 
     /// An empty index that is gone with the process.
@@ -236,7 +334,7 @@ impl SqliteIndex {
         let place = if temporary {
             Place::Hidden(options.spool_directory.clone())
         } else {
-            Place::Named(crate::durable::parent_of(main.path()).to_path_buf())
+            options.named(main.path())
         };
         Self {
             main,
@@ -244,8 +342,11 @@ impl SqliteIndex {
             pushed: 0,
             scratch: None,
             options,
-            filter: None,
             temporary,
+            hold: None,
+            remake: None,
+            new_files: 0,
+            earlier_written_bytes: 0,
             in_refresh: false,
             changed: false,
             deleted: false,
@@ -283,9 +384,7 @@ impl SqliteIndex {
     /// Reads what is kept in memory.
     fn load(&mut self) -> Result<()> {
         let opened = self.open_runs();
-        self.noticed(opened)?;
-        let loaded = self.load_filter();
-        self.noticed(loaded)
+        self.noticed(opened)
     }
 
     /// Opens the runs that the database lists.
@@ -307,27 +406,19 @@ impl SqliteIndex {
         self.main.check("read", Err(schema::damage()))
     }
 
-    /// The generation and its list of runs.
+    /// The generation and its list of runs, after comparing everything with its
+    /// check sum.
     fn read_notes(&self) -> rusqlite::Result<(i64, Vec<Note>)> {
-        // One statement, so that both are of one moment.
-        let sql = "SELECT generation, name, records, sum
-                   FROM meta LEFT JOIN runs ON true ORDER BY runs.id";
-        let mut statement = self.main.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([])?;
-        let (mut generation, mut notes) = (0, Vec::new());
-        while let Some(row) = rows.next()? {
-            generation = row.get(0)?;
-            let Some(name) = row.get::<_, Option<String>>(1)? else { continue };
-            let is_ours = name.starts_with(NAME_PREFIX) && !name.contains('/');
-            let (records, sum): (i64, i64) = (row.get(2)?, row.get(3)?);
-            match (u64::try_from(records), u32::try_from(sum)) {
-                (Ok(records), Ok(sum)) if is_ours && records < 1 << 40 => {
-                    notes.push(Note { name, records, sum });
-                }
-                _ => return Err(schema::damage()),
-            }
+        let connection = &self.main.connection;
+        if self.in_refresh {
+            return read_notes(connection);
         }
-        Ok((generation, notes))
+        // So that all is of one moment.
+        connection.execute_batch("BEGIN")?;
+        let read = read_notes(connection);
+        let ended = connection.execute_batch("COMMIT");
+        let read = read?;
+        ended.map(|()| read)
     }
 
     /// Replaces the list of runs.
@@ -342,97 +433,17 @@ impl SqliteIndex {
         Ok(())
     }
 
-    // The filter.
-
-    fn load_filter(&mut self) -> Result<()> {
-        self.filter = Filter::new(self.options.filter_bytes, self.locations.len());
-        if self.filter.is_some() && self.locations.len() > 0 {
-            let merged = self.merge_filter();
-            if !self.main.check("read", merged)? {
-                self.build_filter()?;
-            }
-        }
+    /// Notes the check sum of all tables.
+    fn write_sum(&self) -> rusqlite::Result<()> {
+        let sum = schema::sum_of_tables(&self.main.connection, self.generation)?;
+        let sql = "UPDATE meta SET checked = ?, wanted = 0";
+        self.main.connection.prepare_cached(sql)?.execute([sum])?;
         Ok(())
     }
 
     fn read_generation(&self) -> rusqlite::Result<i64> {
         let sql = "SELECT generation FROM meta";
         self.main.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
-    }
-
-    /// Adds the keys of the filter that is kept in the database. Whether there
-    /// is one, of the same size.
-    fn merge_filter(&mut self) -> rusqlite::Result<bool> {
-        let Some(filter) = &mut self.filter else { return Ok(false) };
-        let sql = "SELECT id, piece, checked FROM filter";
-        let mut statement = self.main.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([])?;
-        let mut count = 0;
-        while let Some(row) = rows.next()? {
-            let number: i64 = row.get(0)?;
-            let piece = row.get_ref(1)?.as_blob()?;
-            if filter_sum(number, piece) != row.get::<_, i64>(2)? {
-                return Err(schema::damage());
-            }
-            if !usize::try_from(number).is_ok_and(|number| filter.merge(number, piece)) {
-                return Ok(false);
-            }
-            count += 1;
-        }
-        filter.count_keys();
-        Ok(count == filter.pieces() && !filter.is_full())
-    }
-
-    /// Makes the filter from all locations.
-    fn build_filter(&mut self) -> Result<()> {
-        let Some(mut filter) = Filter::new(self.options.filter_bytes, 0) else { return Ok(()) };
-        self.filter = None;
-        self.locations.for_each(&mut |record| {
-            if let Some(located) = Located::parse(record) {
-                filter.insert(located.kind, &located.mac);
-            }
-            Ok(())
-        })?;
-        if !filter.is_full() {
-            filter.touch();
-            self.filter = Some(filter);
-        }
-        Ok(())
-    }
-
-    /// Keeps the filter in the database, as part of the refresh.
-    fn save_filter(&mut self) -> rusqlite::Result<()> {
-        if self.filter.as_ref().is_some_and(Filter::is_full) {
-            self.filter = None;
-        }
-        let connection = &self.main.connection;
-        let Some(filter) = &mut self.filter else {
-            // It would lack what was added now.
-            connection.execute("DELETE FROM filter", [])?;
-            return Ok(());
-        };
-        let held = "SELECT count(*) FROM filter";
-        let held: i64 = connection.query_row(held, [], |row| row.get(0))?;
-        if usize::try_from(held) != Ok(filter.pieces()) {
-            connection.execute("DELETE FROM filter", [])?;
-            filter.touch();
-        }
-        let mut statement = connection.prepare_cached("REPLACE INTO filter VALUES (?, ?, ?)")?;
-        filter.write(|number, piece| {
-            let number = i64::try_from(number).unwrap_or(i64::MAX);
-            statement.execute(params![number, piece, filter_sum(number, piece)]).map(drop)
-        })
-    }
-
-    /// Whether a blob is surely neither stored nor pending.
-    fn is_absent(&self, kind: ResourceKind, mac: &Mac) -> bool {
-        self.filter.as_ref().is_some_and(|filter| !filter.may_hold(kind, mac))
-    }
-
-    fn note_key(&mut self, kind: ResourceKind, mac: &Mac) {
-        if let Some(filter) = &mut self.filter {
-            filter.insert(kind, mac);
-        }
     }
 
     // Packfiles.
@@ -554,11 +565,17 @@ impl SqliteIndex {
 
     // Refreshing.
 
-    /// Opens the transaction of a refresh.
-    fn begin(&mut self) -> rusqlite::Result<()> {
-        self.main.connection.execute_batch("BEGIN IMMEDIATE")?;
+    /// Opens the transaction of a refresh, after what is left of an earlier one
+    /// is forgotten.
+    fn begin(&mut self) -> Result<()> {
+        if self.in_refresh {
+            self.roll_back()?;
+        }
+        (self.changed, self.deleted, self.noted) = (false, false, true);
+        let begun = self.main.connection.execute_batch("BEGIN IMMEDIATE");
+        self.check("begin to refresh", begun)?;
         self.in_refresh = true;
-        Ok(())
+        self.catch_up()
     }
 
     /// Takes over what other processes have added meanwhile. Nobody else can
@@ -572,28 +589,40 @@ impl SqliteIndex {
             self.forget_rows();
             let opened = self.open_runs();
             self.noticed(opened)?;
-            let merged = self.merge_filter();
-            if !self.check("read", merged)? {
-                // It would lack what was added.
-                self.filter = None;
-            }
         }
-        self.remove_strays();
         Ok(())
     }
 
     /// Removes runs that no list mentions: those of a refresh that was cut.
-    fn remove_strays(&self) {
-        let directory = crate::durable::parent_of(self.main.path());
-        let Ok(entries) = fs::read_dir(directory) else { return };
-        for entry in entries.flatten() {
-            let is_stray = entry.file_name().to_str().is_some_and(|name| {
-                name.starts_with(NAME_PREFIX) && self.locations.notes().all(|n| n.name != name)
-            });
-            if is_stray {
-                let _ = fs::remove_file(entry.path());
-            }
+    fn remove_strays(&mut self) -> Result<()> {
+        if !self.has_strays() {
+            return Ok(());
         }
+        // It may be that somebody is making them just now.
+        if self.main.connection.execute_batch("PRAGMA busy_timeout=0; BEGIN IMMEDIATE").is_ok() {
+            self.in_refresh = true;
+            let opened = self.catch_up();
+            if opened.is_ok() {
+                let directory = crate::durable::parent_of(self.main.path());
+                for name in files::run_names(directory).filter(|name| !self.lists(name)) {
+                    files::remove_run(directory, &name);
+                }
+            }
+            self.in_refresh = false;
+            let _ = self.main.connection.execute_batch("ROLLBACK");
+            opened?;
+        }
+        let wait = self.main.connection.busy_timeout(self.options.lock_wait);
+        self.main.check("set up", wait)
+    }
+
+    fn has_strays(&self) -> bool {
+        let directory = crate::durable::parent_of(self.main.path());
+        files::run_names(directory).any(|name| !self.lists(&name))
+    }
+
+    fn lists(&self, name: &str) -> bool {
+        self.locations.notes().any(|note| note.name == name)
     }
 
     fn forget_rows(&mut self) {
@@ -621,22 +650,12 @@ impl SqliteIndex {
         self.open_runs()
     }
 
-    /// Goes on with an empty temporary database. The filter stays right: it may
-    /// hold more than there is.
-    fn become_temporary(&mut self) -> Result<()> {
-        self.main = temporary_main(&self.options)?;
-        self.locations =
-            self.options.locations(Place::Hidden(self.options.spool_directory.clone()));
-        self.temporary = true;
-        self.ordered = None;
-        self.generation = 0;
-        self.forget_rows();
-        Ok(())
-    }
-
-    fn finish_refresh(&mut self) -> Result<()> {
+    fn finish_refresh(&mut self) -> Result<(), Fallback> {
         if self.deleted {
             self.purge()?;
+        }
+        if self.changed {
+            self.refuse_too_large()?;
         }
         self.locations.finish()?;
         if self.changed && !self.temporary {
@@ -645,7 +664,13 @@ impl SqliteIndex {
         }
         let finished = self.commit_refresh();
         self.check("finish refreshing", finished)?;
+        self.in_refresh = false;
         self.locations.settle_files();
+        if self.changed && !self.temporary {
+            // Else the last process to close the database does it. That it cannot
+            // be done now is no harm.
+            let _ = self.main.checkpoint();
+        }
         Ok(())
     }
 
@@ -656,7 +681,7 @@ impl SqliteIndex {
             self.main.connection.execute(sql, [self.generation])?;
             if !self.temporary {
                 self.write_notes()?;
-                self.save_filter()?;
+                self.write_sum()?;
             }
         }
         self.main.connection.execute_batch("COMMIT")
@@ -749,8 +774,8 @@ impl SqliteIndex {
         match &mut self.scratch {
             Some(scratch) => Ok(scratch),
             empty => {
-                let cache_bytes = self.options.quarter();
-                Ok(empty.insert(Scratch::new(&self.options.spool_directory, cache_bytes)?))
+                let (cache, filter) = (self.options.quarter(), self.options.filter_bytes / 4);
+                Ok(empty.insert(Scratch::new(&self.options.spool_directory, cache, filter)?))
             }
         }
     }
@@ -818,140 +843,113 @@ impl SqliteIndex {
     }
 }
 
-impl StateSink for SqliteIndex {
-    type Error = HostsError;
-
-    fn location(&mut self, kind: ResourceKind, mac: &Mac, at: &Location) -> Result<()> {
-        self.in_refresh()?;
+/// What a refresh says, to the database and the runs.
+impl SqliteIndex {
+    fn put_location(&mut self, kind: ResourceKind, mac: &Mac, at: &Location) -> Result<()> {
         let packfile = self.slot(&at.packfile);
         let packfile = self.check("look up a packfile in", packfile)?;
         if packfile.deleted {
             return Ok(());
         }
-        self.push_location(kind, mac, packfile.id, Flag::Plain, Some(at))?;
-        self.note_key(kind, mac);
-        Ok(())
+        self.push_location(kind, mac, packfile.id, Flag::Plain, Some(at))
     }
 
-    fn packfile(&mut self, packfile: &Mac, state: &Mac, when: Timestamp) -> Result<()> {
-        self.in_refresh()?;
-        let mut declare = || {
-            let mut row = self.intern(packfile)?;
-            if row.flags & flags::DECLARED != 0 {
-                return Ok(());
-            }
-            row.flags |= flags::DECLARED;
-            row.state = *state;
-            row.declared_ns = when.unix_nanos();
-            self.write_row(&row)
-        };
-        let declared = declare();
-        self.check("add a packfile to", declared)
+    fn put_packfile(
+        &mut self,
+        packfile: &Mac,
+        state: &Mac,
+        when: Timestamp,
+    ) -> rusqlite::Result<()> {
+        let mut row = self.intern(packfile)?;
+        if row.flags & flags::DECLARED != 0 {
+            return Ok(());
+        }
+        row.flags |= flags::DECLARED;
+        row.state = *state;
+        row.declared_ns = when.unix_nanos();
+        self.write_row(&row)
     }
 
-    fn coloured(&mut self, kind: ResourceKind, mac: &Mac, when: Timestamp) -> Result<()> {
-        self.in_refresh()?;
-        let mut colour = || {
-            if kind != ResourceKind::PACKFILE {
-                let sql = "INSERT OR IGNORE INTO colours VALUES (?, ?, ?)";
-                let values = params![kind.0, mac.0, when.unix_nanos()];
-                self.main.connection.prepare_cached(sql)?.execute(values)?;
-                self.changed = true;
-                return Ok(());
-            }
-            let mut row = self.intern(mac)?;
-            if row.flags & flags::COLOURED != 0 {
-                return Ok(());
-            }
-            row.flags |= flags::COLOURED;
-            row.coloured_ns = when.unix_nanos();
-            self.write_row(&row)
-        };
-        let coloured = colour();
-        self.check("add a colour to", coloured)
+    fn put_colour(
+        &mut self,
+        kind: ResourceKind,
+        mac: &Mac,
+        when: Timestamp,
+    ) -> rusqlite::Result<()> {
+        if kind != ResourceKind::PACKFILE {
+            let sql = "INSERT OR IGNORE INTO colours VALUES (?, ?, ?)";
+            let values = params![kind.0, mac.0, when.unix_nanos()];
+            self.main.connection.prepare_cached(sql)?.execute(values)?;
+            self.changed = true;
+            return Ok(());
+        }
+        let mut row = self.intern(mac)?;
+        if row.flags & flags::COLOURED != 0 {
+            return Ok(());
+        }
+        row.flags |= flags::COLOURED;
+        row.coloured_ns = when.unix_nanos();
+        self.write_row(&row)
     }
 
-    fn delete_location(&mut self, kind: ResourceKind, mac: &Mac, packfile: &Mac) -> Result<()> {
-        self.in_refresh()?;
+    fn remove_location(&mut self, kind: ResourceKind, mac: &Mac, packfile: &Mac) -> Result<()> {
         let row = self.check("look up a packfile in", self.row_of(packfile))?;
         let Some(row) = row else { return Ok(()) };
         self.push_location(kind, mac, row.id, Flag::Deleted, None)
     }
 
-    fn delete_colour(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
-        self.in_refresh()?;
-        let mut delete = || {
-            if kind != ResourceKind::PACKFILE {
-                let sql = "DELETE FROM colours WHERE kind = ? AND mac = ?";
-                self.main.connection.prepare_cached(sql)?.execute(params![kind.0, mac.0])?;
-                self.changed = true;
-                return Ok(());
-            }
-            match self.row_of(mac)? {
-                Some(mut row) if row.flags & flags::COLOURED != 0 => {
-                    row.flags &= !flags::COLOURED;
-                    row.coloured_ns = 0;
-                    self.write_row(&row)
-                }
-                _ => Ok(()),
-            }
-        };
-        let deleted = delete();
-        self.check("remove a colour from", deleted)
-    }
-
-    fn delete_packfile(&mut self, packfile: &Mac) -> Result<()> {
-        self.in_refresh()?;
-        let mut delete = || {
-            let mut row = self.intern(packfile)?;
-            if row.flags & flags::DELETED != 0 {
-                return Ok(());
-            }
-            row.flags |= flags::DELETED;
-            self.deleted = true;
-            self.write_row(&row)
-        };
-        let deleted = delete();
-        self.check("remove a packfile from", deleted)
-    }
-}
-
-impl Index for SqliteIndex {
-    fn find(&mut self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>> {
-        if self.is_absent(kind, mac) { Ok(None) } else { self.find_stored(kind, mac) }
-    }
-
-    fn contains(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
-        if self.is_absent(kind, mac) {
-            return Ok(false);
+    fn remove_colour(&mut self, kind: ResourceKind, mac: &Mac) -> rusqlite::Result<()> {
+        if kind != ResourceKind::PACKFILE {
+            let sql = "DELETE FROM colours WHERE kind = ? AND mac = ?";
+            self.main.connection.prepare_cached(sql)?.execute(params![kind.0, mac.0])?;
+            self.changed = true;
+            return Ok(());
         }
-        let added = match &mut self.scratch {
-            Some(scratch) => scratch.has_added(kind, mac)?,
-            None => false,
-        };
-        Ok(added || self.find_stored(kind, mac)?.is_some())
+        match self.row_of(mac)? {
+            Some(mut row) if row.flags & flags::COLOURED != 0 => {
+                row.flags &= !flags::COLOURED;
+                row.coloured_ns = 0;
+                self.write_row(&row)
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn may_contain(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
-        Ok(!self.is_absent(kind, mac))
+    fn remove_packfile(&mut self, packfile: &Mac) -> rusqlite::Result<()> {
+        let mut row = self.intern(packfile)?;
+        if row.flags & flags::DELETED != 0 {
+            return Ok(());
+        }
+        row.flags |= flags::DELETED;
+        self.deleted = true;
+        self.write_row(&row)
     }
 
-    fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
-        self.scratch()?.add(kind, mac)?;
-        self.note_key(kind, mac);
-        Ok(())
+    fn is_state_read(&self, state: &Mac) -> rusqlite::Result<Option<bool>> {
+        let sql = "SELECT phase = 2 FROM states WHERE mac = ?";
+        let mut statement = self.main.connection.prepare_cached(sql)?;
+        statement.query_row([state.0], |row| row.get(0)).optional()
     }
 
-    fn next_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        let found = self.find_snapshot(after);
-        self.noticed(found)
+    /// Notes a state; whether it was not noted before.
+    fn put_state(&mut self, state: &Mac, version: Version, parent: &Mac) -> rusqlite::Result<bool> {
+        let sql = "INSERT OR IGNORE INTO states VALUES (?, ?, ?, 0, 0)";
+        let values = params![state.0, version.0, parent.0];
+        let is_new = self.main.connection.prepare_cached(sql)?.execute(values)? > 0;
+        self.noted = true;
+        self.changed |= is_new;
+        Ok(is_new)
     }
 
-    fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        self.scratch()?.next_read(after)
+    fn last_state(&self) -> rusqlite::Result<Option<(Version, Mac)>> {
+        let sql = "SELECT (SELECT max(version) FROM states WHERE phase = 2), mac FROM states
+                   WHERE phase = 2 ORDER BY sequence DESC LIMIT 1";
+        let mut statement = self.main.connection.prepare_cached(sql)?;
+        let parse = |row: &rusqlite::Row<'_>| Ok((Version(row.get(0)?), schema::mac(row, 1)?));
+        statement.query_row([], parse).optional()
     }
 
-    fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
+    fn find_usable_packfile(&self, after: Option<&Mac>) -> Result<Option<Mac>> {
         let mut next = self.next_known_packfile(after)?;
         while let Some(packfile) = next {
             if packfile.coloured.is_none() {
@@ -960,6 +958,85 @@ impl Index for SqliteIndex {
             next = self.next_known_packfile(Some(&packfile.name))?;
         }
         Ok(None)
+    }
+
+    /// Changes something in the database.
+    fn change_rows<T>(
+        &mut self,
+        operation: &'static str,
+        change: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        self.change(|index| {
+            let changed = change(index);
+            Ok(index.check(operation, changed)?)
+        })
+    }
+}
+
+impl StateSink for SqliteIndex {
+    type Error = HostsError;
+
+    fn location(&mut self, kind: ResourceKind, mac: &Mac, at: &Location) -> Result<()> {
+        self.change(|index| Ok(index.put_location(kind, mac, at)?))
+    }
+
+    fn packfile(&mut self, packfile: &Mac, state: &Mac, when: Timestamp) -> Result<()> {
+        self.change_rows("add a packfile to", |index| index.put_packfile(packfile, state, when))
+    }
+
+    fn coloured(&mut self, kind: ResourceKind, mac: &Mac, when: Timestamp) -> Result<()> {
+        self.change_rows("add a colour to", |index| index.put_colour(kind, mac, when))
+    }
+
+    fn delete_location(&mut self, kind: ResourceKind, mac: &Mac, packfile: &Mac) -> Result<()> {
+        self.change(|index| Ok(index.remove_location(kind, mac, packfile)?))
+    }
+
+    fn delete_colour(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
+        self.change_rows("remove a colour from", |index| index.remove_colour(kind, mac))
+    }
+
+    fn delete_packfile(&mut self, packfile: &Mac) -> Result<()> {
+        self.change_rows("remove a packfile from", |index| index.remove_packfile(packfile))
+    }
+}
+
+impl Index for SqliteIndex {
+    fn find(&mut self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>> {
+        self.ask_where(|index| index.find_stored(kind, mac))
+    }
+
+    fn contains(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        let added = match &mut self.scratch {
+            Some(scratch) => scratch.has_added(kind, mac)?,
+            None => false,
+        };
+        // What was lost is stored again, which does no harm.
+        Ok(added || self.ask(|index| index.find_stored(kind, mac))?.is_some())
+    }
+
+    fn may_contain(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
+        // Damage is found by who looks something up.
+        Ok(self.locations.may_hold(&prefix(kind, mac)).unwrap_or(true))
+    }
+
+    fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
+        self.scratch()?.add(kind, mac)
+    }
+
+    fn next_snapshot(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
+        self.ask(|index| {
+            let found = index.find_snapshot(after);
+            index.noticed(found)
+        })
+    }
+
+    fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
+        self.scratch()?.next_read(after)
+    }
+
+    fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
+        self.ask(|index| index.find_usable_packfile(after))
     }
 
     fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
@@ -971,31 +1048,20 @@ impl Index for SqliteIndex {
     }
 
     fn begin_refresh(&mut self) -> Result<()> {
-        if self.in_refresh {
-            self.roll_back()?;
-        }
         self.scratch()?.forget_states()?;
         self.ordered = None;
-        (self.changed, self.deleted, self.noted) = (false, false, true);
-        let begun = match self.begin() {
-            Err(error) if cannot_be_had(&error) && !self.temporary => {
-                self.become_temporary()?;
-                self.begin()
+        loop {
+            let begun = self.begin();
+            match begun {
+                Err(error) if !self.temporary => self.start_over(&Fallback::Failed(error))?,
+                begun => return begun,
             }
-            begun => begun,
-        };
-        self.check("begin to refresh", begun)?;
-        self.catch_up()
+        }
     }
 
     fn state_listed(&mut self, state: &Mac) -> Result<bool> {
-        self.in_refresh()?;
-        let find = || {
-            let sql = "SELECT phase = 2 FROM states WHERE mac = ?";
-            let mut statement = self.main.connection.prepare_cached(sql)?;
-            statement.query_row([state.0], |row| row.get(0)).optional()
-        };
-        let found: Option<bool> = self.check("look up a state in", find())?;
+        let find = |index: &mut Self| index.is_state_read(state);
+        let found = self.change_rows("look up a state in", find)?;
         let known = match found {
             None => Known::Name,
             Some(false) => Known::Header,
@@ -1016,52 +1082,28 @@ impl Index for SqliteIndex {
     }
 
     fn state_header(&mut self, state: &Mac, version: Version, parent: &Mac) -> Result<()> {
-        self.in_refresh()?;
-        let note = || {
-            let sql = "INSERT OR IGNORE INTO states VALUES (?, ?, ?, 0, 0)";
-            let values = params![state.0, version.0, parent.0];
-            self.main.connection.prepare_cached(sql)?.execute(values)
-        };
-        if self.check("note a state in", note())? > 0 {
+        let note = |index: &mut Self| index.put_state(state, version, parent);
+        if self.change_rows("note a state in", note)? {
             self.scratch()?.set_known(state, Known::Header)?;
         }
-        self.noted = true;
         Ok(())
     }
 
     fn next_unread_state(&mut self) -> Result<Option<(Mac, Version)>> {
-        self.in_refresh()?;
-        let found = self.unread_state();
-        self.check("look up states in", found)
+        self.change_rows("look up states in", Self::unread_state)
     }
 
     fn state_read(&mut self, state: &Mac) -> Result<()> {
-        self.in_refresh()?;
-        let marked = self.mark_read(state);
-        self.check("note a state in", marked)?;
+        self.change_rows("note a state in", |index| index.mark_read(state))?;
         self.scratch()?.set_known(state, Known::All)
     }
 
     fn end_refresh(&mut self) -> Result<()> {
-        self.in_refresh()?;
-        let finished = self.finish_refresh();
-        if finished.is_err() {
-            // The first error tells more than one of the attempt to tidy up.
-            let _ = self.roll_back();
-        }
-        self.in_refresh = false;
-        finished
+        self.change(Self::finish_refresh)
     }
 
     fn newest_state(&mut self) -> Result<Option<(Version, Mac)>> {
-        let find = || {
-            let sql = "SELECT (SELECT max(version) FROM states WHERE phase = 2), mac FROM states
-                       WHERE phase = 2 ORDER BY sequence DESC LIMIT 1";
-            let mut statement = self.main.connection.prepare_cached(sql)?;
-            let parse = |row: &rusqlite::Row<'_>| Ok((Version(row.get(0)?), schema::mac(row, 1)?));
-            statement.query_row([], parse).optional()
-        };
-        self.check("look up states in", find())
+        self.ask(|index| index.check("look up states in", index.last_state()))
     }
 }
 
@@ -1072,12 +1114,6 @@ impl fmt::Debug for SqliteIndex {
             .field("temporary", &self.temporary)
             .finish_non_exhaustive()
     }
-}
-
-/// Where the index of a store lies.
-fn path_of(cache: &Path, repository: &[u8; 16]) -> PathBuf {
-    let digits: String = repository.iter().map(|byte| format!("{byte:02x}")).collect();
-    cache.join(digits).join(FILE_NAME)
 }
 
 /// Opens the database of an index, which is made if there is none.
@@ -1144,40 +1180,41 @@ fn row_slot(id: i64) -> usize {
     usize::try_from(id).map_or(0, |id| id % ROW_SLOTS)
 }
 
-/// Removes a database, the journals beside it, and the runs.
-fn remove_files(path: &Path) -> Result<()> {
-    for entry in fs::read_dir(crate::durable::parent_of(path)).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(NAME_PREFIX)) {
-            let _ = fs::remove_file(entry.path());
+/// The generation and its list of runs, if they are as they were written.
+fn read_notes(connection: &Connection) -> rusqlite::Result<(i64, Vec<Note>)> {
+    let parse = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+    let sql = "SELECT generation, checked FROM meta";
+    let (generation, checked) = connection.prepare_cached(sql)?.query_row([], parse)?;
+    let is_new = (generation, checked) == (0, 0);
+    if !is_new && schema::sum_of_tables(connection, generation)? != checked {
+        return Err(schema::damage());
+    }
+    let mut statement =
+        connection.prepare_cached("SELECT name, records, sum FROM runs ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    let mut notes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (name, records, sum): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let is_ours = name.starts_with(NAME_PREFIX) && !name.contains('/');
+        match (u64::try_from(records), u32::try_from(sum)) {
+            (Ok(records), Ok(sum)) if is_ours && records < 1 << 40 => {
+                notes.push(Note { name, records, sum });
+            }
+            _ => return Err(schema::damage()),
         }
     }
-    for suffix in ["-journal", "-wal", "-shm", ""] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match fs::remove_file(&name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other.at("remove", &name)?,
-        }
+    Ok((generation, notes))
+}
+
+/// Sees to an index that its last user did not close: what was on its way is
+/// completed or removed.
+fn remove_left(path: &Path, options: &IndexOptions) {
+    let tidied = open_file(path, options).and_then(|main| {
+        let mut index = SqliteIndex::over(main, options.clone(), false);
+        index.load()?;
+        index.remove_strays()
+    });
+    if tidied.is_err_and(|error| error.is_damaged_database()) {
+        let _ = remove_files(path);
     }
-    Ok(())
-}
-
-/// Whether an error is about who may write, and not about what was written.
-fn cannot_be_had(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode;
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::ReadOnly
-                | ErrorCode::PermissionDenied
-                | ErrorCode::CannotOpen
-                | ErrorCode::FileLockingProtocolFailed
-        )
-    )
-}
-
-fn filter_sum(number: i64, piece: &[u8]) -> i64 {
-    schema::Sum::new().number(number).bytes(piece).value()
 }

@@ -135,7 +135,7 @@ impl SqliteIndex {
         }
         let place = Place::Hidden(self.options.spool_directory.clone());
         let quarter = self.options.quarter();
-        let mut ordered = Runs::<ByPackfile, PACKED_BYTES>::new(place, quarter, quarter);
+        let mut ordered = Runs::<ByPackfile, PACKED_BYTES>::new(place, quarter, quarter, 0);
         let sorted = self.locations.for_each(&mut |record| {
             let located = Located::parse(record).ok_or_else(schema::damage);
             let located = self.main.check("sort", located)?;

@@ -2,28 +2,42 @@
 //!
 //! A log-structured merge: what is pushed gathers in a buffer, which is sorted
 //! and written as a run when it is full. Eight runs of about one length become
-//! one; so `n` records are written `log8 n` times and lie in few runs. A run is
-//! its records, and after them the first eight bytes of every
-//! [`FENCE_RECORDS`]th: of these as many are kept in memory as there is room
-//! for, and a look-up reads the piece of the file between two of them.
+//! one; so `n` records are written `log8 n` times and lie in few runs. Where runs
+//! are to last, all of this happens in temporary files, and only what is left at
+//! the end is written to where it stays: once for each change, and once more for
+//! each time that the store has grown by a third.
+//!
+//! A run is a file of groups of [`GROUP_RECORDS`] records, each with a check
+//! sum, so that what is read is what was written. After them come the fences,
+//! the first eight bytes of every group: of these as many are kept in memory as
+//! there is room for, and a look-up reads the groups between two of them. In the
+//! end comes a [filter](super::filter), which is read once so many were looked
+//! for in vain that this is cheaper, and if there is room for it.
 //!
 //! Where keys are repeated, [`Record::fold`] says what is left of two.
 
 use std::cmp::Ordering;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use tiroir_core::spool::Spool as _;
 
+use super::filter::{self, GROUP_BYTES, Group};
 use super::schema::Sum;
 use crate::env::random_suffix;
 use crate::error::{Context as _, HostsError, Result};
 use crate::spool::{FileSpool, create_hidden, create_named};
 
 /// Records from one fence to the next, in a file.
-const FENCE_RECORDS: u64 = 32;
+const GROUP_RECORDS: u64 = 32;
+
+/// Bytes of the check sum behind a group of records.
+const SUM_BYTES: usize = 4;
 
 /// Runs of about one length that are merged.
 const FAN_IN: usize = 8;
@@ -38,13 +52,23 @@ const BUFFER_RECORDS_MAX: usize = 1 << 23;
 /// Bytes read or written at once while runs are merged.
 const IO_BYTES: usize = 16 * 1024;
 
-/// Bytes read at once for a look-up, at most.
-const PIECE_BYTES: usize = 8 * 1024;
+/// Bytes of records that are kept in memory as a whole.
+const SHORT_BYTES: usize = 8 * 1024;
+
+/// Bytes read for a look-up, about.
+const LOOK_UP_BYTES: usize = 4 * 1024;
+
+/// Bytes of a filter that are added to its check sum at once.
+const FILTER_PIECE_BYTES: usize = 4 * 1024;
 
 /// What runs hold: `N` bytes, of which the first are the key.
 pub(super) trait Record<const N: usize> {
     /// Length of the key, in bytes.
     const KEY_BYTES: usize;
+
+    /// Start of eight random bytes of the key, by which a filter tells what is
+    /// not there; nothing if runs of this kind have no filters.
+    const FILTERED_AT: Option<usize> = None;
 
     /// What is left of two records with the same key, in `older`.
     fn fold(_older: &mut [u8; N], _newer: &[u8; N]) {}
@@ -70,8 +94,14 @@ pub(super) struct Run<const N: usize> {
     fences: Vec<u64>,
     /// Records from one fence in memory to the next.
     stride: u64,
-    /// All of it, if it is short.
+    /// All of it, if it is short, without check sums.
     whole: Vec<u8>,
+    /// Whether a filter lies behind the fences.
+    has_filter: bool,
+    /// The filter, if it was read.
+    filter: Vec<u8>,
+    /// Look-ups since it was last thought of reading the filter.
+    unfiltered: usize,
 }
 
 /// Where to begin: at the records whose first bytes are these, or behind them.
@@ -111,15 +141,35 @@ pub(super) struct Note {
 pub(super) enum Place {
     /// In that directory, without names: they are gone with the process.
     Hidden(PathBuf),
-    /// In that directory, with names; they are synced.
-    Named(PathBuf),
+    /// With names, and synced.
+    Named {
+        /// Where those lie that are to last.
+        directory: PathBuf,
+        /// Where temporary files lie.
+        spools: PathBuf,
+    },
 }
 
 impl Place {
     fn directory(&self) -> &Path {
         match self {
-            Self::Hidden(directory) | Self::Named(directory) => directory,
+            Self::Hidden(directory) | Self::Named { directory, .. } => directory,
         }
+    }
+
+    fn spools(&self) -> &Path {
+        match self {
+            Self::Hidden(spools) | Self::Named { spools, .. } => spools,
+        }
+    }
+
+    /// The place for what does not last.
+    fn passing(&self) -> Self {
+        Self::Hidden(self.spools().to_path_buf())
+    }
+
+    fn lasts(&self) -> bool {
+        matches!(self, Self::Named { .. })
     }
 }
 
@@ -140,25 +190,46 @@ fn damaged(directory: &Path) -> HostsError {
 }
 
 impl<const N: usize> Run<N> {
+    /// Bytes of a whole group in the file.
+    const GROUP_FILE_BYTES: u64 = GROUP_RECORDS * N as u64 + SUM_BYTES as u64;
+
     /// Opens a run that was noted before.
-    pub(super) fn open(directory: &Path, note: &Note, fence_count_max: usize) -> Result<Self> {
+    pub(super) fn open<K: Record<N>>(
+        directory: &Path,
+        note: &Note,
+        fence_count_max: usize,
+    ) -> Result<Self> {
         let path = directory.join(&note.name);
-        let file = File::open(&path).at("open", &path)?;
-        let mut run = Self {
-            file,
-            path: Some(path),
-            records: note.records,
-            sum: note.sum,
-            fences: Vec::new(),
-            stride: FENCE_RECORDS,
-            whole: Vec::new(),
+        // Never a pipe, which would be waited for.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+            // A link.
+            Err(Errno::LOOP) => return Err(damaged(directory)),
+            opened => opened.at("open", &path)?,
         };
+        let mut run = Self::over::<K>(file.into(), Some(path), note.records, note.sum);
         run.load_fences(directory, fence_count_max)?;
         Ok(run)
     }
 
-    pub(super) fn records(&self) -> u64 {
-        self.records
+    fn over<K: Record<N>>(file: File, path: Option<PathBuf>, records: u64, sum: u32) -> Self {
+        Self {
+            file,
+            path,
+            records,
+            sum,
+            fences: Vec::new(),
+            stride: GROUP_RECORDS,
+            whole: Vec::new(),
+            has_filter: K::FILTERED_AT.is_some() && !Self::is_short(records),
+            filter: Vec::new(),
+            unfiltered: 0,
+        }
+    }
+
+    /// Whether a run is kept in memory as a whole.
+    fn is_short(records: u64) -> bool {
+        records * N as u64 <= SHORT_BYTES as u64
     }
 
     pub(super) fn note(&self) -> Option<Note> {
@@ -166,16 +237,37 @@ impl<const N: usize> Run<N> {
         Some(Note { name, records: self.records, sum: self.sum })
     }
 
+    fn group_count(&self) -> u64 {
+        self.records.div_ceil(GROUP_RECORDS)
+    }
+
+    /// Where the fences begin in the file.
+    fn fences_at(&self) -> u64 {
+        self.records * N as u64 + self.group_count() * SUM_BYTES as u64
+    }
+
+    /// Length of the filter; 0 if there is none.
+    fn filter_bytes(&self) -> usize {
+        if self.has_filter { small(self.group_count()).saturating_mul(GROUP_BYTES) } else { 0 }
+    }
+
     /// Reads the fences, and keeps as many as may be kept.
     fn load_fences(&mut self, directory: &Path, fence_count_max: usize) -> Result<()> {
-        let count = self.records.div_ceil(FENCE_RECORDS);
+        let count = self.group_count();
+        // A damaged number must not have us take memory for it.
+        let filter =
+            if self.has_filter { self.filter_bytes() as u64 + SUM_BYTES as u64 } else { 0 };
+        let data = self.file.metadata().map_err(|error| unreadable(directory, error))?;
+        if !data.is_file() || data.len() != self.fences_at() + count * 8 + filter {
+            return Err(damaged(directory));
+        }
         let mut skip = 1;
         while count.div_ceil(skip) > (fence_count_max as u64).max(1) {
             skip *= 2;
         }
-        self.stride = FENCE_RECORDS * skip;
+        self.stride = GROUP_RECORDS * skip;
         self.fences = Vec::with_capacity(small(count.div_ceil(skip)));
-        let start = self.records * N as u64;
+        let start = self.fences_at();
         let (mut sum, mut buffer) = (Sum::new(), [0; 4096]);
         let mut number = 0;
         while number < count {
@@ -195,13 +287,47 @@ impl<const N: usize> Run<N> {
         if sum.number(self.records.cast_signed()).bits() != self.sum {
             return Err(damaged(directory));
         }
-        if start <= PIECE_BYTES as u64 {
-            self.whole.resize(small(start), 0);
-            self.file
-                .read_exact_at(&mut self.whole, 0)
-                .map_err(|error| unreadable(directory, error))?;
+        if Self::is_short(self.records) {
+            let mut whole = Vec::new();
+            self.read_groups(0, count, &mut whole, directory)?;
+            self.whole = whole;
         }
         Ok(())
+    }
+
+    /// Reads the filter, and keeps it.
+    fn load_filter(&mut self, directory: &Path) -> Result<()> {
+        let mut bytes = vec![0; self.filter_bytes() + SUM_BYTES];
+        self.file
+            .read_exact_at(&mut bytes, self.fences_at() + self.group_count() * 8)
+            .map_err(|error| unreadable(directory, error))?;
+        let sum = bytes.split_off(self.filter_bytes());
+        let counted = bytes.chunks(FILTER_PIECE_BYTES).fold(Sum::new(), Sum::bytes);
+        if sum != filter_sum(counted, self.sum) {
+            return Err(damaged(directory));
+        }
+        self.filter = bytes;
+        Ok(())
+    }
+
+    /// The groups in which records lie whose first bytes are `wanted`, if there
+    /// are any.
+    fn groups_of(&self, wanted: u64) -> Range<u64> {
+        // The fence before the first that is not below may still be followed
+        // by such records.
+        let before = self.fences.partition_point(|fence| *fence < wanted);
+        let rest = self.fences.get(before..).unwrap_or_default();
+        let after = before + rest.partition_point(|fence| *fence <= wanted);
+        let skip = self.stride / GROUP_RECORDS;
+        let first = (before as u64).saturating_sub(1) * skip;
+        first..(after as u64 * skip).min(self.group_count())
+    }
+
+    /// Whether records that begin with `key` may be in these groups.
+    fn may_hold(&self, groups: &Range<u64>, word: u64) -> bool {
+        let (start, end) = (small(groups.start), small(groups.end));
+        let part = self.filter.get(start * GROUP_BYTES..end * GROUP_BYTES);
+        self.filter.is_empty() || part.is_none_or(|part| filter::may_hold(part, word))
     }
 
     /// Number of the first record from `start` on, with what was read of the
@@ -211,34 +337,68 @@ impl<const N: usize> Run<N> {
             let records = self.whole.as_chunks::<N>().0;
             return Ok(records.partition_point(|record| start.is_behind(record)) as u64);
         }
-        let wanted = fence_of(start.key());
-        // The fence before the first that is not below may still be followed
-        // by such records.
-        let before = self.fences.partition_point(|fence| *fence < wanted) as u64;
-        let after = self.fences.partition_point(|fence| *fence <= wanted) as u64;
-        let mut low = before.saturating_sub(1) * self.stride;
-        let mut high = (after * self.stride).min(self.records);
-        let room = (PIECE_BYTES / N) as u64;
-        while high - low > room {
-            let middle = low + (high - low) / 2;
-            self.read(middle, 1, piece, directory)?;
-            if start.is_behind(&piece.bytes) { low = middle + 1 } else { high = middle }
-        }
-        // One more, so that what is looked for is at hand if it is the next.
-        self.read(low, (high - low + 1).min(self.records - low), piece, directory)?;
-        let records = piece.bytes.as_chunks::<N>().0;
-        let found = records.partition_point(|record| start.is_behind(record));
-        Ok(low + found as u64)
+        let groups = self.groups_of(fence_of(start.key()));
+        self.first_in(groups, start, piece, directory)
     }
 
-    /// Reads records into `piece`.
+    /// The same, where it is known in which groups it is, or right behind them.
+    fn first_in(
+        &self,
+        groups: Range<u64>,
+        start: Start<'_>,
+        piece: &mut Piece,
+        directory: &Path,
+    ) -> Result<u64> {
+        let Range { start: mut low, end: mut high } = groups;
+        while high - low > 2 {
+            let middle = low + (high - low) / 2;
+            self.read(middle, 1, piece, directory)?;
+            if start.is_behind(&piece.bytes) { low = middle } else { high = middle }
+        }
+        self.read(low, high - low, piece, directory)?;
+        let records = piece.bytes.as_chunks::<N>().0;
+        let found = records.partition_point(|record| start.is_behind(record));
+        Ok(low * GROUP_RECORDS + found as u64)
+    }
+
+    /// Reads groups into `piece`.
     fn read(&self, first: u64, count: u64, piece: &mut Piece, directory: &Path) -> Result<()> {
-        let length = small(count) * N;
-        piece.bytes.resize(length, 0);
-        piece.first = first;
+        // Nothing, should this fail.
+        piece.first = u64::MAX;
+        self.read_groups(first, count, &mut piece.bytes, directory)?;
+        piece.first = first * GROUP_RECORDS;
+        Ok(())
+    }
+
+    /// Reads the records of groups, compared with their check sums.
+    fn read_groups(
+        &self,
+        first: u64,
+        count: u64,
+        into: &mut Vec<u8>,
+        directory: &Path,
+    ) -> Result<()> {
+        let records =
+            (self.records - (first * GROUP_RECORDS).min(self.records)).min(count * GROUP_RECORDS);
+        let groups = records.div_ceil(GROUP_RECORDS);
+        into.resize(small(records) * N + small(groups) * SUM_BYTES, 0);
         self.file
-            .read_exact_at(&mut piece.bytes, first * N as u64)
-            .map_err(|error| unreadable(directory, error))
+            .read_exact_at(into, first * Self::GROUP_FILE_BYTES)
+            .map_err(|error| unreadable(directory, error))?;
+        let (mut from, mut to) = (0, 0);
+        for number in first..first + groups {
+            let left = into.len() - from;
+            let length = left.min(small(Self::GROUP_FILE_BYTES)) - SUM_BYTES;
+            let (records, sum) = into[from..from + length + SUM_BYTES].split_at(length);
+            if sum != group_sum(records.as_chunks::<N>().0.iter().fold(Sum::new(), add), number) {
+                return Err(damaged(directory));
+            }
+            into.copy_within(from..from + length, to);
+            from += length + SUM_BYTES;
+            to += length;
+        }
+        into.truncate(to);
+        Ok(())
     }
 
     /// One record, from `piece` if it is there.
@@ -251,12 +411,26 @@ impl<const N: usize> Run<N> {
         }
         let held = (piece.bytes.len() / N) as u64;
         if number < piece.first || number - piece.first >= held {
-            let room = (PIECE_BYTES / N) as u64;
-            self.read(number, (self.records - number).min(room), piece, directory)?;
+            self.read(number / GROUP_RECORDS, 1, piece, directory)?;
         }
         let at = small(number - piece.first);
         Ok(piece.bytes.as_chunks::<N>().0.get(at).copied())
     }
+}
+
+/// Adds a record to the check sum of its group.
+fn add<const N: usize>(sum: Sum, record: &[u8; N]) -> Sum {
+    sum.bytes(record)
+}
+
+/// What stands behind a group: records of another place do not match it.
+fn group_sum(records: Sum, number: u64) -> [u8; SUM_BYTES] {
+    records.number(number.cast_signed()).bits().to_le_bytes()
+}
+
+/// What stands behind a filter.
+fn filter_sum(pieces: Sum, of: u32) -> [u8; SUM_BYTES] {
+    pieces.number(i64::from(of)).bits().to_le_bytes()
 }
 
 /// Too short a file is damage; anything else is what it is.
@@ -287,8 +461,14 @@ struct Writer<const N: usize> {
     buffer: Vec<u8>,
     written_bytes: u64,
     records: u64,
+    /// Check sum of the group that is being written.
+    group: Sum,
+    /// Filter of that group.
+    bits: Group,
     fences: FileSpool,
     sum: Sum,
+    /// Filters of all groups before.
+    filter: FileSpool,
 }
 
 impl<const N: usize> Writer<N> {
@@ -296,33 +476,50 @@ impl<const N: usize> Writer<N> {
         let directory = place.directory().to_path_buf();
         let (file, path) = match place {
             Place::Hidden(directory) => (create_hidden(directory)?, None),
-            Place::Named(directory) => {
+            Place::Named { directory, .. } => {
                 let path = directory.join(format!("{NAME_PREFIX}{}", random_suffix()?));
                 (create_named(&path)?, Some(path))
             }
         };
-        let fences = FileSpool::new(&directory);
-        let buffer = Vec::with_capacity(IO_BYTES + N);
         Ok(Self {
             file,
             path,
             directory,
-            buffer,
+            buffer: Vec::with_capacity(IO_BYTES + N),
             written_bytes: 0,
             records: 0,
-            fences,
+            group: Sum::new(),
+            bits: [0; GROUP_BYTES],
+            fences: FileSpool::new(place.spools()),
             sum: Sum::new(),
+            filter: FileSpool::new(place.spools()),
         })
     }
 
-    fn push(&mut self, record: &[u8; N]) -> Result<()> {
-        if self.records.is_multiple_of(FENCE_RECORDS) {
+    fn push<K: Record<N>>(&mut self, record: &[u8; N]) -> Result<()> {
+        if self.records.is_multiple_of(GROUP_RECORDS) {
             let fence = fence_of(record).to_le_bytes();
             self.sum = self.sum.bytes(&fence);
             self.fences.append(&fence)?;
         }
+        self.group = self.group.bytes(record);
+        if let Some(word) = word_of::<K, N>(record) {
+            filter::insert(&mut self.bits, word);
+        }
         self.records += 1;
-        self.put(record)
+        self.put(record)?;
+        if self.records.is_multiple_of(GROUP_RECORDS) { self.end_group::<K>() } else { Ok(()) }
+    }
+
+    fn end_group<K: Record<N>>(&mut self) -> Result<()> {
+        let number = (self.records - 1) / GROUP_RECORDS;
+        let sum = group_sum(self.group, number);
+        self.group = Sum::new();
+        if K::FILTERED_AT.is_some() {
+            self.filter.append(&self.bits)?;
+            self.bits = [0; GROUP_BYTES];
+        }
+        self.put(&sum)
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
@@ -331,41 +528,55 @@ impl<const N: usize> Writer<N> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.file
-            .write_all_at(&self.buffer, self.written_bytes)
-            .at("write a run in", &self.directory)?;
+        let operation = if self.path.is_some() { "write a run in" } else { "write a spool in" };
+        self.file.write_all_at(&self.buffer, self.written_bytes).at(operation, &self.directory)?;
         self.written_bytes += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
 
-    fn finish(&mut self, fence_count_max: usize) -> Result<Run<N>> {
+    /// Ends the run, which is found by its name once the directory is synced.
+    fn finish<K: Record<N>>(&mut self, fence_count_max: usize) -> Result<Run<N>> {
+        if !self.records.is_multiple_of(GROUP_RECORDS) {
+            self.end_group::<K>()?;
+        }
+        let sum = self.sum.number(self.records.cast_signed()).bits();
+        let file = self.file.try_clone().at("keep a run in", &self.directory)?;
+        let mut run = Run::over::<K>(file, self.path.clone(), self.records, sum);
+        let mut piece = [0; FILTER_PIECE_BYTES];
         let mut at = 0;
-        let mut piece = [0; 4096];
         while at < self.fences.len() {
             let step = small(self.fences.len() - at).min(piece.len());
             self.fences.read_at(at, &mut piece[..step])?;
             self.put(&piece[..step])?;
             at += step as u64;
         }
+        if run.has_filter {
+            let (mut at, mut counted) = (0, Sum::new());
+            while at < self.filter.len() {
+                let step = small(self.filter.len() - at).min(piece.len());
+                self.filter.read_at(at, &mut piece[..step])?;
+                counted = counted.bytes(&piece[..step]);
+                self.put(&piece[..step])?;
+                at += step as u64;
+            }
+            self.put(&filter_sum(counted, sum))?;
+        }
         self.flush()?;
         if self.path.is_some() {
             self.file.sync_data().at("sync a run in", &self.directory)?;
         }
-        let file = self.file.try_clone().at("keep a run in", &self.directory)?;
-        let mut run = Run {
-            file,
-            path: self.path.clone(),
-            records: self.records,
-            sum: self.sum.number(self.records.cast_signed()).bits(),
-            fences: Vec::new(),
-            stride: FENCE_RECORDS,
-            whole: Vec::new(),
-        };
         run.load_fences(&self.directory, fence_count_max)?;
         self.path = None;
         Ok(run)
     }
+}
+
+/// The word by which a filter knows a key.
+fn word_of<K: Record<N>, const N: usize>(key: &[u8]) -> Option<u64> {
+    let start = K::FILTERED_AT?;
+    let bytes = key.get(start..start + 8)?;
+    bytes.try_into().ok().map(u64::from_le_bytes)
 }
 
 impl<const N: usize> Drop for Writer<N> {
@@ -380,6 +591,7 @@ impl<const N: usize> Drop for Writer<N> {
 /// Reads a run from its start.
 struct Reader<'r, const N: usize> {
     run: &'r Run<N>,
+    /// The group that is read next.
     next: u64,
     buffer: Vec<u8>,
     at: usize,
@@ -392,16 +604,12 @@ impl<'r, const N: usize> Reader<'r, N> {
 
     fn next(&mut self, directory: &Path) -> Result<Option<[u8; N]>> {
         if self.at == self.buffer.len() {
-            let count = (self.run.records - self.next).min((IO_BYTES / N) as u64);
-            if count == 0 {
+            if self.next == self.run.group_count() {
                 return Ok(None);
             }
-            self.buffer.resize(small(count) * N, 0);
-            self.run
-                .file
-                .read_exact_at(&mut self.buffer, self.next * N as u64)
-                .map_err(|error| unreadable(directory, error))?;
-            self.next += count;
+            let count = (IO_BYTES as u64 / Run::<N>::GROUP_FILE_BYTES).max(1);
+            self.run.read_groups(self.next, count, &mut self.buffer, directory)?;
+            self.next = (self.next + count).min(self.run.group_count());
             self.at = 0;
         }
         let record = self.buffer[self.at..].first_chunk::<N>().copied();
@@ -417,31 +625,42 @@ pub(super) struct Runs<K, const N: usize> {
     buffer: Vec<[u8; N]>,
     buffer_records: usize,
     fence_count_max: usize,
-    /// Oldest first.
+    /// Bytes of filters that may be kept in memory.
+    filter_bytes_max: usize,
+    /// Oldest first; those that do not last come after all that do.
     runs: Vec<Run<N>>,
     /// Files that are of no use any more, and still there.
     retired: Vec<PathBuf>,
     /// Files that were made since the list of runs was last kept.
     created: Vec<PathBuf>,
     piece: Piece,
+    /// Bytes written to files that last.
+    written_bytes: u64,
     kind: std::marker::PhantomData<K>,
 }
 
 impl<K: Record<N>, const N: usize> Runs<K, N> {
     /// No records yet. The buffer, which is there only while something is
-    /// added, takes `buffer_bytes`, and the fences of all runs together
-    /// `fence_bytes`.
-    pub(super) fn new(place: Place, buffer_bytes: usize, fence_bytes: usize) -> Self {
+    /// added, takes `buffer_bytes`, and of all runs together the fences
+    /// `fence_bytes` and the filters `filter_bytes`.
+    pub(super) fn new(
+        place: Place,
+        buffer_bytes: usize,
+        fence_bytes: usize,
+        filter_bytes: usize,
+    ) -> Self {
         Self {
             place,
             buffer: Vec::new(),
             buffer_records: (buffer_bytes / N).clamp(16, BUFFER_RECORDS_MAX),
             // Lengths of runs are far apart, so few have as many as they may.
             fence_count_max: (fence_bytes / 32).max(16),
+            filter_bytes_max: filter_bytes,
             runs: Vec::new(),
             retired: Vec::new(),
             created: Vec::new(),
             piece: Piece::default(),
+            written_bytes: 0,
             kind: std::marker::PhantomData,
         }
     }
@@ -453,7 +672,7 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
         self.retired.clear();
         self.created.clear();
         for note in notes {
-            let run = Run::open(self.place.directory(), note, self.fence_count_max)?;
+            let run = Run::open::<K>(self.place.directory(), note, self.fence_count_max)?;
             self.runs.push(run);
         }
         Ok(())
@@ -464,8 +683,23 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
     }
 
     /// Number of records that are written, repeated ones included.
+    #[cfg(test)]
     pub(super) fn len(&self) -> u64 {
-        self.runs.iter().map(Run::records).sum()
+        self.runs.iter().map(|run| run.records).sum()
+    }
+
+    /// Bytes that all records would take in files, at most.
+    pub(super) fn length_bytes(&self) -> u64 {
+        let records =
+            self.runs.iter().map(|run| run.records).sum::<u64>() + self.buffer.len() as u64;
+        // Sum, fence and filter of a group; and those of the last, if it is short.
+        let group = (SUM_BYTES + 8 + GROUP_BYTES) as u64;
+        records * N as u64 + (records / GROUP_RECORDS + 1 + self.runs.len() as u64) * group
+    }
+
+    /// Bytes written to files that last.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     /// Adds a record. It is found after [`finish`](Self::finish), and perhaps
@@ -488,8 +722,14 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        self.write_buffer(&self.place.passing())?;
+        self.merge_levels()
+    }
+
+    /// Writes the buffer as a run in `place`.
+    fn write_buffer(&mut self, place: &Place) -> Result<()> {
         self.buffer.sort_unstable();
-        let mut writer = Writer::new(&self.place)?;
+        let mut writer = Writer::new(place)?;
         let mut last: Option<[u8; N]> = None;
         for record in &self.buffer {
             match &mut last {
@@ -497,73 +737,111 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
                     K::fold(last, record);
                 }
                 Some(other) => {
-                    writer.push(other)?;
+                    writer.push::<K>(other)?;
                     *other = *record;
                 }
                 None => last = Some(*record),
             }
         }
         if let Some(last) = last {
-            writer.push(&last)?;
+            writer.push::<K>(&last)?;
         }
         self.buffer.clear();
-        let run = writer.finish(self.fence_count_max)?;
+        self.take_over(writer)
+    }
+
+    /// Ends a run, and adds it to the others.
+    fn take_over(&mut self, mut writer: Writer<N>) -> Result<()> {
+        let run = writer.finish::<K>(self.fence_count_max);
+        if run.as_ref().is_ok_and(|run| run.path.is_some()) {
+            self.written_bytes += writer.written_bytes;
+        }
+        let run = run?;
         self.created.extend(run.path.clone());
         self.runs.push(run);
-        self.merge_levels()
+        Ok(())
+    }
+
+    /// Number of runs that last; the others follow.
+    fn lasting(&self) -> usize {
+        if self.place.lasts() { self.runs.partition_point(|run| run.path.is_some()) } else { 0 }
     }
 
     /// Merges the youngest runs for as long as [`FAN_IN`] have about one length.
+    /// Those that last wait for the end of the change.
     fn merge_levels(&mut self) -> Result<()> {
         let unit = self.buffer_records as u64;
         let level = |run: &Run<N>| (run.records / unit).max(1).ilog(FAN_IN as u64);
         loop {
-            let Some(last) = self.runs.last() else { return Ok(()) };
+            let passing = self.runs.get(self.lasting()..).unwrap_or_default();
+            let Some(last) = passing.last() else { return Ok(()) };
             let last = level(last);
-            let alike = self.runs.iter().rev().take_while(|run| level(run) <= last).count();
+            let alike = passing.iter().rev().take_while(|run| level(run) <= last).count();
             if alike < FAN_IN {
                 return Ok(());
             }
-            self.merge(self.runs.len() - alike, &mut |_| true)?;
+            self.merge(self.runs.len() - alike, &self.place.passing(), &mut |_| true)?;
         }
     }
 
-    /// Writes everything, gives the buffer back, and merges so that few runs
-    /// are left.
+    /// Writes everything to where it lasts, gives the buffer back, and merges so
+    /// that few runs are left.
     pub(super) fn finish(&mut self) -> Result<()> {
-        self.flush()?;
-        self.buffer = Vec::new();
-        let mut total = self.runs.last().map_or(0, Run::records);
-        let mut first = self.runs.len().saturating_sub(1);
-        while first > 0 && self.runs[first - 1].records < LENGTH_RATIO * total {
+        let mut first = self.lasting();
+        if !self.place.lasts() {
+            self.flush()?;
+            first = self.runs.len().saturating_sub(1);
+        }
+        let passing = self.runs.iter().skip(first).map(|run| run.records).sum::<u64>();
+        let mut total = passing + self.buffer.len() as u64;
+        let changed = first;
+        while total > 0 && first > 0 && self.runs[first - 1].records < LENGTH_RATIO * total {
             total += self.runs[first - 1].records;
             first -= 1;
         }
-        if self.runs.len() - first > 1 { self.merge(first, &mut |_| true) } else { Ok(()) }
+        if first == self.runs.len() {
+            // Nothing else has to be written with it.
+            if !self.buffer.is_empty() {
+                self.write_buffer(&self.place.clone())?;
+            }
+        } else if first < changed || self.place.lasts() && changed < self.runs.len() {
+            self.flush()?;
+            self.merge(first, &self.place.clone(), &mut |_| true)?;
+        }
+        self.buffer = Vec::new();
+        Ok(())
     }
 
     /// Merges everything, without what `keep` turns down.
     pub(super) fn purge(&mut self, keep: &mut dyn FnMut(&[u8; N]) -> bool) -> Result<()> {
         self.flush()?;
-        if self.runs.is_empty() { Ok(()) } else { self.merge(0, keep) }
+        if self.runs.is_empty() {
+            return Ok(());
+        }
+        self.merge(0, &self.place.clone(), keep)
     }
 
-    /// Makes one run of all from `first` on.
-    fn merge(&mut self, first: usize, keep: &mut dyn FnMut(&[u8; N]) -> bool) -> Result<()> {
-        let mut writer = Writer::new(&self.place)?;
-        let directory = self.place.directory();
-        merged::<K, N>(&self.runs[first..], directory, &mut |record| {
+    /// Makes one run in `place` of all from `first` on.
+    fn merge(
+        &mut self,
+        first: usize,
+        place: &Place,
+        keep: &mut dyn FnMut(&[u8; N]) -> bool,
+    ) -> Result<()> {
+        let mut writer = Writer::new(place)?;
+        merged::<K, N>(&self.runs[first..], self.place.directory(), &mut |record| {
             if first == 0 && !K::settle(record) || !keep(record) {
                 return Ok(());
             }
-            writer.push(record)
+            writer.push::<K>(record)
         })?;
-        let run = writer.finish(self.fence_count_max)?;
-        for old in self.runs.drain(first..) {
-            self.retired.extend(old.path);
+        let old = self.runs.split_off(first);
+        let taken = self.take_over(writer);
+        if taken.is_err() {
+            self.runs.extend(old);
+            return taken;
         }
-        self.created.extend(run.path.clone());
-        self.runs.push(run);
+        self.retired.extend(old.into_iter().filter_map(|run| run.path));
         Ok(())
     }
 
@@ -577,9 +855,21 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
     /// Calls `each` with the records whose keys begin with `prefix`, run by run
     /// from the oldest on, as they lie there: not folded.
     pub(super) fn find(&mut self, prefix: &[u8], each: &mut dyn FnMut(&[u8; N])) -> Result<()> {
-        let directory = self.place.directory();
-        for run in &self.runs {
-            let mut number = run.first(Start::At(prefix), &mut self.piece, directory)?;
+        let word = word_of::<K, N>(prefix);
+        for number in 0..self.runs.len() {
+            self.consider_filter(number)?;
+            let (run, directory) = (&self.runs[number], self.place.directory());
+            let start = Start::At(prefix);
+            let mut number = match word {
+                Some(word) if run.whole.is_empty() => {
+                    let groups = run.groups_of(fence_of(prefix));
+                    if !run.may_hold(&groups, word) {
+                        continue;
+                    }
+                    run.first_in(groups, start, &mut self.piece, directory)?
+                }
+                _ => run.first(start, &mut self.piece, directory)?,
+            };
             while let Some(record) = run.record(number, &mut self.piece, directory)? {
                 if !record.starts_with(prefix) {
                     break;
@@ -589,6 +879,59 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a record whose key begins with `prefix` may be here, as far as
+    /// that is known without reading records: `false` is sure.
+    pub(super) fn may_hold(&mut self, prefix: &[u8]) -> Result<bool> {
+        let Some(word) = word_of::<K, N>(prefix) else { return Ok(true) };
+        for number in 0..self.runs.len() {
+            self.consider_filter(number)?;
+            let (run, directory) = (&self.runs[number], self.place.directory());
+            let may_hold = if run.whole.is_empty() {
+                run.may_hold(&run.groups_of(fence_of(prefix)), word)
+            } else {
+                // What is short is in memory, and has no filter.
+                let first = run.first(Start::At(prefix), &mut self.piece, directory)?;
+                let record = run.record(first, &mut self.piece, directory)?;
+                record.is_some_and(|record| record.starts_with(prefix))
+            };
+            if may_hold {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads the filter of a run, once that costs less than what was read for
+    /// want of it. A filter saves one read for a look-up, whatever its length,
+    /// so short ones have the first claim to the room.
+    fn consider_filter(&mut self, number: usize) -> Result<()> {
+        let run = &mut self.runs[number];
+        let wanted = run.filter_bytes();
+        if wanted == 0 || !run.filter.is_empty() {
+            return Ok(());
+        }
+        run.unfiltered += 1;
+        if run.unfiltered.saturating_mul(LOOK_UP_BYTES) < wanted {
+            return Ok(());
+        }
+        run.unfiltered = 0;
+        let held = |run: &Run<N>| run.filter.len();
+        let longer: usize = self.runs.iter().map(held).filter(|held| *held > wanted).sum();
+        let used: usize = self.runs.iter().map(held).sum();
+        if used - longer + wanted > self.filter_bytes_max {
+            return Ok(());
+        }
+        let mut used = used;
+        while used + wanted > self.filter_bytes_max {
+            let Some(longest) = self.runs.iter_mut().max_by_key(|run| run.filter.len()) else {
+                return Ok(());
+            };
+            used -= longest.filter.len();
+            longest.filter = Vec::new();
+        }
+        self.runs[number].load_filter(self.place.directory())
     }
 
     /// The first record from `start` on, folded.
@@ -704,6 +1047,7 @@ mod tests {
 
     impl Record<14> for Numbered {
         const KEY_BYTES: usize = 10;
+        const FILTERED_AT: Option<usize> = Some(2);
 
         fn settle(record: &mut [u8; 14]) -> bool {
             record[9] != 7
@@ -721,7 +1065,7 @@ mod tests {
     /// Compares with a map; `fence_bytes` of 0 has long stretches searched.
     fn against_model(seed: u64, fence_bytes: usize, place: Place) {
         let mut random = Random::new(seed);
-        let mut runs = Runs::<Numbered, 14>::new(place, 20 * 14, fence_bytes);
+        let mut runs = Runs::<Numbered, 14>::new(place, 20 * 14, fence_bytes, fence_bytes);
         let mut model = BTreeMap::new();
         for number in 0..6000 {
             let record = record(&mut random, number);
@@ -774,31 +1118,147 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for seed in 0..3 {
             against_model(seed, 0, Place::Hidden(directory.path().into()));
-            against_model(seed, 1 << 20, Place::Named(directory.path().into()));
+            against_model(
+                seed,
+                1 << 20,
+                Place::Named {
+                    directory: directory.path().into(),
+                    spools: directory.path().into(),
+                },
+            );
         }
+    }
+
+    fn named(directory: &Path) -> Place {
+        Place::Named { directory: directory.into(), spools: directory.into() }
     }
 
     #[test]
     fn no_file_outlasts_its_use() {
         let directory = tempfile::tempdir().unwrap();
         let count = || fs::read_dir(directory.path()).unwrap().count();
-        let mut runs =
-            Runs::<Numbered, 14>::new(Place::Named(directory.path().into()), 20 * 14, 1024);
+        let mut runs = Runs::<Numbered, 14>::new(named(directory.path()), 20 * 14, 1024, 1 << 20);
         let mut random = Random::new(5);
         for number in 0..2000 {
             runs.push(record(&mut random, number)).unwrap();
+            // What is on the way lasts no longer than the process.
+            assert!(number >= 1000 || count() == 0);
+            if number == 1000 {
+                runs.finish().unwrap();
+                assert_eq!(count(), 1);
+            }
         }
         runs.finish().unwrap();
         assert!(count() > runs.runs.len());
         runs.settle_files();
         assert_eq!(count(), runs.runs.len());
         let notes: Vec<Note> = runs.notes().collect();
+        let written = runs.written_bytes();
         runs.purge(&mut |_| true).unwrap();
+        let length = fs::metadata(runs.runs[0].path.as_ref().unwrap()).unwrap().len();
+        assert_eq!(runs.written_bytes() - written, length);
         runs.remove_created();
         assert_eq!(count(), notes.len());
-        let mut again =
-            Runs::<Numbered, 14>::new(Place::Named(directory.path().into()), 20 * 14, 1024);
+        let mut again = Runs::<Numbered, 14>::new(named(directory.path()), 20 * 14, 1024, 0);
         again.open(&notes).unwrap();
         assert_eq!(again.notes().collect::<Vec<_>>(), notes);
+    }
+
+    /// However much is added at once, it is written once to where it lasts.
+    #[test]
+    fn writes_in_proportion_to_what_is_added() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut runs = Runs::<Numbered, 14>::new(named(directory.path()), 20 * 14, 1024, 0);
+        let mut number: u32 = 0;
+        let mut add = |runs: &mut Runs<Numbered, 14>, count: u32| {
+            for _ in 0..count {
+                number += 1;
+                let mut record = [0; 14];
+                record[..4].copy_from_slice(&number.wrapping_mul(0x9e37_79b1).to_be_bytes());
+                runs.push(record).unwrap();
+            }
+            runs.finish().unwrap();
+            runs.settle_files();
+            runs.written_bytes()
+        };
+        // A byte for the filter, and 12 for each 32 records.
+        let whole = add(&mut runs, 20_000);
+        assert!((20_000 * 15..20_000 * 16).contains(&whole), "{whole}");
+        let first = add(&mut runs, 10) - whole;
+        assert!(first < 200, "{first}");
+        let more = (0..50).map(|_| add(&mut runs, 10)).last().unwrap() - whole - first;
+        assert!(more < 50 * 10 * 15 * 8, "{more}");
+    }
+
+    #[test]
+    fn filters_stay_within_their_bounds_and_prefer_short_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut random = Random::new(7);
+        let mut long = [0; 14];
+        let mut runs = Runs::<Numbered, 14>::new(named(directory.path()), 1 << 20, 1 << 20, 6000);
+        let mut keys = Vec::new();
+        for count in [10_000, 3000, 900] {
+            for _ in 0..count {
+                long[..9].copy_from_slice(&random.bytes(9));
+                keys.push(long);
+                runs.push(long).unwrap();
+            }
+            runs.finish().unwrap();
+        }
+        assert_eq!(runs.runs.len(), 3);
+        for key in &keys {
+            let mut found = 0;
+            runs.find(&key[..10], &mut |_| found += 1).unwrap();
+            assert_eq!(found, 1);
+        }
+        let held = |runs: &Runs<Numbered, 14>| -> Vec<usize> {
+            runs.runs.iter().map(|run| run.filter.len()).collect()
+        };
+        assert_eq!(held(&runs), [0, 3008, 928]);
+        // Room for the longest alone, which is the first to be asked for.
+        runs.filter_bytes_max = 10_016;
+        runs.runs.iter_mut().for_each(|run| run.filter = Vec::new());
+        runs.consider_filter(0).unwrap();
+        runs.runs[0].unfiltered = 1000;
+        runs.consider_filter(0).unwrap();
+        assert_eq!(held(&runs), [10_016, 0, 0]);
+        runs.runs[2].unfiltered = 1000;
+        runs.consider_filter(2).unwrap();
+        assert_eq!(held(&runs), [0, 0, 928]);
+    }
+
+    /// Whatever byte of a run is changed, what is read is right, or damage.
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut runs = Runs::<Numbered, 14>::new(named(directory.path()), 1 << 20, 1 << 20, 0);
+        let mut random = Random::new(8);
+        for number in 0..700 {
+            let mut record = record(&mut random, number);
+            record[..8].copy_from_slice(&random.bytes(8));
+            runs.push(record).unwrap();
+        }
+        runs.finish().unwrap();
+        let notes: Vec<Note> = runs.notes().collect();
+        let path = directory.path().join(&notes[0].name);
+        let whole = fs::read(&path).unwrap();
+        let read = || -> Result<()> {
+            let mut again =
+                Runs::<Numbered, 14>::new(named(directory.path()), 1 << 20, 1 << 20, 1 << 20);
+            again.open(&notes)?;
+            again.for_each(&mut |_| Ok(()))?;
+            again.runs[0].load_filter(directory.path())
+        };
+        read().unwrap();
+        for at in (0..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            fs::write(&path, &bytes).unwrap();
+            assert!(read().unwrap_err().is_damaged_database(), "{at}");
+        }
+        for length in [0, 1, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(read().unwrap_err().is_damaged_database(), "{length}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Tables of the index, and what is put into their rows.
 
 use rusqlite::Connection;
+use rusqlite::types::ValueRef;
 use tiroir_core::mac::Mac;
 
 /// Marks the file as ours: `trir`.
@@ -8,12 +9,14 @@ const APPLICATION: i32 = 0x7472_6972;
 
 /// Version of the tables. Another one is thrown away, not converted: it is a
 /// cache, and the states say it all again.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// Packfiles are numbered, so that a location takes four bytes for its packfile
 /// instead of 32. Locations lie in files beside the database, which `runs`
 /// lists; see [`Runs`](super::runs::Runs). Columns called `checked` hold a check
-/// sum of their row.
+/// sum of their row; that of `meta` one of all other tables with it, but for
+/// packfiles, which are many. `meta.wanted` is how large the index would have
+/// become when it was last given up because of a limit.
 pub(super) const TABLES: &str = "
 CREATE TABLE packfiles (
     id INTEGER PRIMARY KEY, mac BLOB NOT NULL UNIQUE, flags INTEGER NOT NULL,
@@ -30,9 +33,10 @@ CREATE TABLE states (
     phase INTEGER NOT NULL, sequence INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX states_waiting ON states (parent) WHERE phase = 0;
 CREATE INDEX states_ready ON states (phase) WHERE phase = 1;
-CREATE TABLE filter (id INTEGER PRIMARY KEY, piece BLOB NOT NULL, checked INTEGER NOT NULL);
-CREATE TABLE meta (id INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
-INSERT INTO meta VALUES (0, 0);
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, checked INTEGER NOT NULL,
+    wanted INTEGER NOT NULL);
+INSERT INTO meta VALUES (0, 0, 0, 0);
 ";
 
 /// What a database says of itself.
@@ -55,7 +59,7 @@ pub(super) fn inspect(connection: &Connection) -> rusqlite::Result<Found> {
     Ok(match (application, version, tables) {
         (0, 0, 0) => Found::Empty,
         // As many as TABLES makes, with the index of a UNIQUE column.
-        (APPLICATION, VERSION, 9) => Found::Ours,
+        (APPLICATION, VERSION, 8) => Found::Ours,
         _ => Found::Foreign,
     })
 }
@@ -66,6 +70,31 @@ pub(super) fn make_tables(connection: &Connection) -> rusqlite::Result<()> {
         "BEGIN IMMEDIATE; {TABLES}
          PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
     ))
+}
+
+/// Check sum of the tables that a row could be lost from without being missed.
+pub(super) fn sum_of_tables(connection: &Connection, generation: i64) -> rusqlite::Result<i64> {
+    let mut sum = Sum::new().number(generation);
+    for sql in [
+        "SELECT id, name, records, sum FROM runs ORDER BY id",
+        "SELECT kind, mac, ns FROM colours ORDER BY kind, mac",
+        "SELECT mac, version, parent, phase, sequence FROM states ORDER BY mac",
+    ] {
+        let mut statement = connection.prepare_cached(sql)?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            for column in 0..columns {
+                sum = match row.get_ref(column)? {
+                    ValueRef::Integer(number) => sum.number(number),
+                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => sum.bytes(bytes),
+                    _ => return Err(damage()),
+                };
+            }
+        }
+        sum = sum.bytes(sql.as_bytes());
+    }
+    Ok(sum.value())
 }
 
 /// Bits of `packfiles.flags`.

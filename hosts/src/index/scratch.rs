@@ -1,6 +1,7 @@
 //! [`Scratch`]: what an index knows for one process, for as long as it runs.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 
 use rusqlite::{OptionalExtension as _, params};
@@ -23,24 +24,66 @@ BEGIN;
 ";
 
 /// Names that were added, in bounded memory: some in a table, and when it is
-/// full all of them sorted on disk.
+/// full all of them sorted on disk, with filters.
 #[derive(Debug)]
 struct NameSet {
-    recent: HashSet<[u8; NAME_BYTES]>,
+    recent: HashSet<[u8; NAME_BYTES], Seed>,
     recent_max: usize,
     runs: Runs<Names, NAME_BYTES>,
 }
 
+/// Hashes names by eight of their bytes, which are random. With a seed of its
+/// own for each table, so that nobody can make files for one that is slow.
+#[derive(Clone, Debug)]
+struct Seed(u64);
+
+impl Seed {
+    fn new() -> Self {
+        Self(RandomState::new().hash_one(0))
+    }
+}
+
+impl BuildHasher for Seed {
+    type Hasher = Folded;
+
+    fn build_hasher(&self) -> Folded {
+        Folded(self.0)
+    }
+}
+
+/// The state of a hash of a name.
+struct Folded(u64);
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        let last = bytes.last_chunk::<8>().map_or(0, |last| u64::from_le_bytes(*last));
+        let kind = u64::from(bytes.first().copied().unwrap_or_default());
+        let product = u128::from(self.0 ^ last) * u128::from(MULTIPLIER ^ kind);
+        let [high, low] = [product >> 64, product & u128::from(u64::MAX)];
+        self.0 = u64::try_from(high ^ low).unwrap_or_default();
+    }
+
+    /// The length, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Odd, with bits all over: those of the golden ratio.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
 impl NameSet {
-    fn new(directory: &Path, memory_bytes: usize) -> Self {
+    fn new(directory: &Path, memory_bytes: usize, filter_bytes: usize) -> Self {
         // A table is between half and nearly full, and while it is sorted its
         // content is there twice.
         let recent_max = (memory_bytes / (4 * NAME_BYTES)).max(64);
         let place = Place::Hidden(directory.to_path_buf());
         Self {
-            recent: HashSet::new(),
+            recent: HashSet::with_hasher(Seed::new()),
             recent_max,
-            runs: Runs::new(place, recent_max * NAME_BYTES, memory_bytes / 4),
+            runs: Runs::new(place, recent_max * NAME_BYTES, memory_bytes / 4, filter_bytes),
         }
     }
 
@@ -51,9 +94,6 @@ impl NameSet {
                 self.runs.push(name)?;
             }
             self.runs.flush()?;
-        }
-        if self.recent.capacity() < self.recent_max {
-            self.recent.reserve(self.recent_max);
         }
         self.recent.insert(prefix(kind, mac));
         Ok(())
@@ -92,11 +132,13 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(directory: &Path, cache_bytes: usize) -> Result<Self> {
+    /// In `directory`. The names that were added, and the marks, take
+    /// `cache_bytes` each, and `filter_bytes` for their filters.
+    pub(super) fn new(directory: &Path, cache_bytes: usize, filter_bytes: usize) -> Result<Self> {
         Ok(Self {
             database: Database::temporary(directory, STATES_CACHE_BYTES, TABLES)?,
-            added: NameSet::new(directory, cache_bytes),
-            marks: NameSet::new(directory, cache_bytes),
+            added: NameSet::new(directory, cache_bytes, filter_bytes),
+            marks: NameSet::new(directory, cache_bytes, filter_bytes),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fs;
 use std::path::Path;
 
 use tiroir_core::host::HostError as _;
@@ -396,7 +397,7 @@ fn other_files_are_replaced() {
     }
     for change in ["PRAGMA user_version=99", "PRAGMA application_id=1", "DROP TABLE colours"] {
         drop(open(directory.path()));
-        rusqlite::Connection::open(&path).unwrap().execute_batch(change).unwrap();
+        Connection::open(&path).unwrap().execute_batch(change).unwrap();
         let mut index = open(directory.path());
         assert!(!index.is_temporary());
         reading_order(&mut index, &[(1, None)]);
@@ -408,43 +409,47 @@ fn other_files_are_replaced() {
 
 /// Fills an index and leaves it closed.
 fn fill(directory: &Path, model: &mut Model) {
+    fill_index(&mut open(directory), model);
+}
+
+fn fill_index(index: &mut SqliteIndex, model: &mut Model) {
     let mut random = Random::new(77);
-    let mut index = open(directory);
     index.begin_refresh().unwrap();
     for _ in 0..1200 {
-        random_entry(&mut random, &mut index, model);
+        random_entry(&mut random, index, model);
     }
     index.state_read(&name(3, 1)).unwrap();
     index.end_refresh().unwrap();
 }
 
-/// Asks everything; stops at the first error, which must be one of damage. An
-/// answer must be right, or be "nothing".
+/// Asks everything; stops at the first error. Answers must be right.
 fn ask(index: &mut SqliteIndex, model: &Model) -> Result<()> {
     for number in 0..320 {
         let mac = name(1, number);
-        if let Some(found) = index.find(ResourceKind::CHUNK, &mac)? {
-            assert!(model.find(ResourceKind::CHUNK, &mac).contains(&found));
-        }
+        let (found, wanted) =
+            (index.find(ResourceKind::CHUNK, &mac)?, model.find(ResourceKind::CHUNK, &mac));
+        assert_eq!(found.is_some(), !wanted.is_empty(), "{number}");
+        assert!(found.is_none_or(|found| wanted.contains(&found)));
     }
     let mut after = None;
-    // Damage may repeat rows, so there is no telling how many will come.
-    for _ in 0..1000 {
+    let mut snapshots = BTreeSet::new();
+    loop {
         after = index.next_snapshot(after.as_ref())?;
-        if after.is_none() {
-            break;
-        }
+        let Some(snapshot) = after else { break };
+        assert!(snapshots.insert(snapshot));
     }
-    index.begin_refresh()?;
-    index.state_listed(&name(3, 1))?;
-    index.location(
-        ResourceKind::CHUNK,
-        &name(1, 1000),
-        &Location { packfile: name(2, 1000), offset_bytes: 0, length_bytes: 1 },
-    )?;
-    index.end_refresh()?;
+    assert_eq!(snapshots, model.snapshots());
     index.totals()?;
     Ok(())
+}
+
+/// Adds something.
+fn refresh(index: &mut SqliteIndex) -> Result<()> {
+    index.begin_refresh()?;
+    index.state_listed(&name(3, 1))?;
+    let location = Location { packfile: name(2, 1000), offset_bytes: 0, length_bytes: 1 };
+    index.location(ResourceKind::CHUNK, &name(1, 1000), &location)?;
+    index.end_refresh()
 }
 
 #[test]
@@ -485,7 +490,10 @@ fn damage_ends_in_a_new_index_or_in_right_answers() {
             fs::write(path.with_file_name(name), &bytes).unwrap();
         }
         let mut index = open(directory.path());
-        if let Err(error) = ask(&mut index, &model) {
+        let is_new = index.newest_state().is_ok_and(|newest| newest.is_none());
+        if is_new {
+            noticed[usize::from(in_run)] += 1;
+        } else if let Err(error) = ask(&mut index, &model) {
             assert!(
                 error.is_damaged_database(),
                 "{error}: {:?}",
@@ -495,27 +503,244 @@ fn damage_ends_in_a_new_index_or_in_right_answers() {
             assert!(!path.exists());
             noticed[usize::from(in_run)] += 1;
             drop(index);
-            ask(&mut open(directory.path()), &Model::default()).unwrap();
+            index = open(directory.path());
         }
+        match refresh(&mut index) {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), HostErrorKind::Lost);
+                assert!(!index.is_temporary(), "new files");
+                assert_eq!(index.newest_state().unwrap(), None);
+                refresh(&mut index).unwrap();
+            }
+        }
+        drop(index);
+        refresh(&mut open(directory.path())).unwrap();
     }
-    assert!(noticed[0] > 5 && noticed[1] > 20, "{noticed:?}");
+    assert!(noticed[0] > 20 && noticed[1] > 40, "{noticed:?}");
+}
+
+/// What the files in the cache fail to answer is answered by an index that is
+/// made anew, of which nobody notices anything.
+#[test]
+fn questions_are_answered_whatever_happens_to_the_files() {
+    let origin = tempfile::tempdir().unwrap();
+    let mut model = Model::default();
+    fill(origin.path(), &mut model);
+    let origin = path_of(origin.path(), &REPOSITORY);
+    let names: Vec<OsString> = fs::read_dir(origin.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    let mut random = Random::new(14);
+    let mut remade = 0;
+    for round in 0..60 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = path_of(directory.path(), &REPOSITORY);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        for name in &names {
+            fs::copy(origin.with_file_name(name), path.with_file_name(name)).unwrap();
+        }
+        let mut index = open(directory.path());
+        let spools = tempfile::tempdir().unwrap();
+        index.set_remake(Remake::new(|mut index| {
+            let mut model = Model::default();
+            assert!(index.is_temporary());
+            fill_index(&mut index, &mut model);
+            Ok(index)
+        }));
+        index.add(ResourceKind::CHUNK, &name(1, 5000)).unwrap();
+        // While it is open.
+        for name in &names {
+            let path = path.with_file_name(name);
+            let mut bytes = fs::read(&path).unwrap();
+            let length = bytes.len() as u64;
+            for _ in 0..40 {
+                let at = usize::try_from(random.below(length)).unwrap();
+                bytes[at] ^= 1 << random.below(8);
+            }
+            if round % 3 == 0 {
+                bytes.truncate(usize::try_from(random.below(length)).unwrap());
+            }
+            std::os::unix::fs::FileExt::write_all_at(
+                &fs::OpenOptions::new().write(true).open(&path).unwrap(),
+                &bytes,
+                0,
+            )
+            .unwrap();
+            if round % 3 == 0 {
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(&path)
+                    .unwrap()
+                    .set_len(bytes.len() as u64)
+                    .unwrap();
+            }
+        }
+        drop(spools);
+        for number in 0..320 {
+            let mac = name(1, number);
+            let wanted = model.find(ResourceKind::CHUNK, &mac);
+            let found = index.find(ResourceKind::CHUNK, &mac).unwrap();
+            assert_eq!(found.is_some(), !wanted.is_empty());
+            assert!(found.is_none_or(|found| wanted.contains(&found)));
+        }
+        assert!(index.contains(ResourceKind::CHUNK, &name(1, 5000)).unwrap());
+        remade += u32::from(index.is_temporary());
+        ask(&mut index, &model).unwrap();
+    }
+    assert!(remade > 30, "{remade}");
+}
+
+/// That a blob is nowhere is asked of the states once more.
+#[test]
+fn what_is_missing_is_looked_for_in_the_states() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()));
+    let mut index = open(directory.path());
+    index.set_remake(Remake::new(|mut index| {
+        fill_index(&mut index, &mut Model::default());
+        Ok(index)
+    }));
+    let mut model = Model::default();
+    fill(tempfile::tempdir().unwrap().path(), &mut model);
+    let known = (0..320).map(|number| name(1, number));
+    let known = { known }.find(|mac| !model.find(ResourceKind::CHUNK, mac).is_empty()).unwrap();
+    assert!(!index.contains(ResourceKind::CHUNK, &known).unwrap() && !index.is_temporary());
+    assert!(index.find(ResourceKind::CHUNK, &known).unwrap().is_some());
+    assert!(index.is_temporary());
+    assert_eq!(index.find(ResourceKind::CHUNK, &name(9, 9)).unwrap(), None);
+    assert!(!path_of(directory.path(), &REPOSITORY).exists());
+
+    // Nor is it lost for good where the states cannot be read.
+    let mut index = open(directory.path());
+    index.set_remake(Remake::new(|index| {
+        index.in_refresh()?;
+        Ok(index)
+    }));
+    assert_eq!(index.find(ResourceKind::CHUNK, &name(9, 9)).unwrap(), None);
+}
+
+thread_local! {
+    static TOLD: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+fn note_fallback(why: &Fallback) {
+    TOLD.with_borrow_mut(|told| told.push(format!("{why:?}")));
 }
 
 #[test]
-fn the_filter_lasts_and_is_not_needed() {
+fn an_index_that_is_too_large_is_temporary_until_the_limit_is_raised() {
+    let directory = tempfile::tempdir().unwrap();
+    let with_limit = |bytes| {
+        let options = options(directory.path()).with_fallback(note_fallback).with_limit(bytes);
+        SqliteIndex::open(directory.path(), &REPOSITORY, options).unwrap()
+    };
+    let told = || TOLD.take().len();
+    fill(directory.path(), &mut Model::default());
+    let own = path_of(directory.path(), &REPOSITORY);
+    let little = files::bytes_in(own.parent().unwrap()) - 2000;
+    remove_files(&own).unwrap();
+    let mut index = with_limit(little);
+    let mut model = Model::default();
+    index.begin_refresh().unwrap();
+    let mut random = Random::new(77);
+    for _ in 0..1200 {
+        random_entry(&mut random, &mut index, &mut model);
+    }
+    index.state_read(&name(3, 1)).unwrap();
+    assert_eq!((index.end_refresh().unwrap_err().kind(), told()), (HostErrorKind::Lost, 1));
+    assert!(index.is_temporary());
+    fill_index(&mut index, &mut Model::default());
+    ask(&mut index, &model).unwrap();
+    assert!(index.written_bytes() > 0);
+    drop(index);
+    // The next run knows beforehand.
+    assert!(with_limit(little).is_temporary() && told() == 1);
+    assert!(with_limit(0).is_temporary() && told() == 0);
+    let mut index = with_limit(600_000);
+    assert!(!index.is_temporary() && told() == 0);
+    fill_index(&mut index, &mut Model::default());
+    ask(&mut index, &model).unwrap();
+    drop(index);
+    // An index that got too large goes.
+    assert!(path_of(directory.path(), &REPOSITORY).exists());
+    assert!(with_limit(little).is_temporary() && told() == 1);
+    assert!(!path_of(directory.path(), &REPOSITORY).exists());
+}
+
+/// What a refresh that was cut has left goes when the index is opened, and not
+/// while another process is at it.
+#[test]
+fn runs_that_nobody_lists_are_removed() {
     let directory = tempfile::tempdir().unwrap();
     let mut model = Model::default();
     fill(directory.path(), &mut model);
-    for bytes in [8192, 0, 4096, 8192, 1 << 20] {
-        let options = options(directory.path()).with_filter(bytes);
-        let mut index = SqliteIndex::open(directory.path(), &REPOSITORY, options).unwrap();
-        assert_eq!(index.filter.is_some(), bytes > 0);
-        compare(&mut index, &model);
-        index.begin_refresh().unwrap();
-        let location = Location { packfile: name(2, 500), offset_bytes: 1, length_bytes: 2 };
-        let mac = name(1, 1000 + bytes as u64);
-        index.location(ResourceKind::CHUNK, &mac, &location).unwrap();
-        index.end_refresh().unwrap();
-        model.locations.insert((ResourceKind::CHUNK.0, mac, name(2, 500)), (1, 2));
+    let own = path_of(directory.path(), &REPOSITORY);
+    let stray = own.with_file_name("run-stray");
+    fs::write(&stray, "cut").unwrap();
+    let mut busy = open(directory.path());
+    assert!(!stray.exists());
+    busy.begin_refresh().unwrap();
+    fs::write(&stray, "on its way").unwrap();
+    let mut other = open(directory.path());
+    assert!(stray.exists() && !other.is_temporary());
+    busy.end_refresh().unwrap();
+    ask(&mut other, &model).unwrap();
+    drop((busy, other));
+    // Of another store, as a process leaves it that is killed.
+    for name in [stray.clone(), own.with_file_name("index.sqlite-wal")] {
+        fs::write(name, "").unwrap();
+    }
+    let next = SqliteIndex::open(directory.path(), &[1; 16], options(directory.path())).unwrap();
+    assert!(!stray.exists() && !next.is_temporary());
+    ask(&mut open(directory.path()), &model).unwrap();
+}
+
+/// What lies in the place of files and is none gives way.
+#[test]
+fn directories_links_and_pipes_give_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut model = Model::default();
+    fill(directory.path(), &mut model);
+    let own = path_of(directory.path(), &REPOSITORY);
+    let precious = directory.path().join("precious");
+    let entries = fs::read_dir(own.parent().unwrap()).unwrap();
+    let mut names: Vec<OsString> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.extend(["index.sqlite-wal".into(), "index.sqlite-shm".into(), "".into()]);
+    for name in names {
+        for kind in 0..4 {
+            fs::remove_dir_all(own.parent().unwrap()).unwrap();
+            fill(directory.path(), &mut Model::default());
+            fs::write(&precious, b"").unwrap();
+            let entries: Vec<_> = fs::read_dir(own.parent().unwrap()).unwrap().collect();
+            let prefix = name.to_str().unwrap().get(..4);
+            // Runs have other names each time.
+            let there = entries.into_iter().map(|entry| entry.unwrap().path());
+            let run = { there }.find(|path| path.to_str().unwrap().contains("/run-")).unwrap();
+            let place = match prefix {
+                None => own.parent().unwrap().to_path_buf(),
+                Some(NAME_PREFIX) => run,
+                _ => own.with_file_name(&name),
+            };
+            if place.is_dir() { fs::remove_dir_all(&place) } else { fs::remove_file(&place) }.ok();
+            match kind {
+                0 => fs::create_dir(&place).unwrap(),
+                1 => std::os::unix::fs::symlink(&precious, &place).unwrap(),
+                2 => std::os::unix::fs::symlink("nowhere", &place).unwrap(),
+                _ => rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    &place,
+                    rustix::fs::FileType::Fifo,
+                    rustix::fs::Mode::RWXU,
+                    0,
+                )
+                .unwrap(),
+            }
+            let mut index = open(directory.path());
+            assert!(!index.is_temporary(), "{} {kind}", place.display());
+            refresh(&mut index).unwrap();
+            assert_eq!(fs::read(&precious).unwrap(), b"");
+        }
     }
 }
