@@ -7,17 +7,16 @@
 //! | page cache and filter of the index | 1/16 and 1/64 of all, from [`INDEX_CACHE_BYTES_MIN`] and [`INDEX_FILTER_BYTES_MIN`] on |
 //! | [`Repository`](tiroir_core::repository::Repository): input | [`IO_BYTES`] |
 //! | what waits to be written | [`OUT_BYTES`] |
-//! | encoding, in blocks of 64 KiB; of 4 MiB where there is room | [`ENCODE_SCRATCH_BYTES_MIN`] on |
+//! | encoding, with larger tables where there is room | [`ENCODE_SCRATCH_BYTES_MIN`] to [`ENCODE_SCRATCH_BYTES`] |
 //! | decoding, in blocks of 4 MiB of stock; more is lent by the command | [`COLLECT_SCRATCH_BYTES_STOCK`] |
 //! | work: the largest chunk, and what the command does | the rest |
 //!
 //! The parts are taken once, in one piece. What is never touched costs nothing.
 
 use tiroir_core::codec::{
-    COLLECT_SCRATCH_BYTES_STOCK, DecodeScratch, ENCODE_SCRATCH_BYTES_MIN, EncodeScratch,
-    encode_scratch_bytes,
+    COLLECT_SCRATCH_BYTES_STOCK, DecodeScratch, ENCODE_SCRATCH_BYTES, ENCODE_SCRATCH_BYTES_MIN,
+    EncodeScratch,
 };
-use tiroir_core::compression::lz4::BlockSize;
 use tiroir_core::error::FormatError;
 use tiroir_core::repository::{IO_BYTES, Memory, OUT_BYTES};
 
@@ -52,9 +51,6 @@ const INDEX_FILTER_BYTES_MIN: u64 = MIB / 4;
 
 /// Most filter of the index.
 const INDEX_FILTER_BYTES_MAX: u64 = 8 * MIB;
-
-/// Room above what is needed before larger blocks are written.
-const ENCODE_ROOM_BYTES: u64 = 32 * MIB;
 
 /// The budget without `--memory`: a quarter of what is available.
 pub(crate) fn default_bytes() -> u64 {
@@ -115,10 +111,7 @@ impl Plan {
         let mut left =
             budget_bytes.checked_sub(least).ok_or_else(|| too_small(least * share.count()))?;
         let mut encode_bytes = ENCODE_SCRATCH_BYTES_MIN;
-        if left > ENCODE_ROOM_BYTES {
-            let larger = encode_scratch_bytes(BlockSize::Mib4) - ENCODE_SCRATCH_BYTES_MIN;
-            take(&mut left, larger, &mut encode_bytes);
-        }
+        take(&mut left, ENCODE_SCRATCH_BYTES - ENCODE_SCRATCH_BYTES_MIN, &mut encode_bytes);
         let mut work = work_bytes;
         take(&mut left, usize::MAX - work_bytes, &mut work);
         Ok(Self {
@@ -202,12 +195,13 @@ mod tests {
         assert!(memory.len() as u64 <= BUDGET_BYTES_MIN - PROCESS_BYTES - SPOOLS_BYTES);
         let (_, work) = plan.divide(&mut memory).unwrap();
         assert!(work.len() >= backup_bytes(CHUNK_BYTES));
+        assert_eq!(plan.encode_bytes, ENCODE_SCRATCH_BYTES);
     }
 
     #[test]
     fn more_is_used() {
         let plan = Plan::new(256 * MIB, Share::All, backup_bytes(CHUNK_BYTES)).unwrap();
-        assert_eq!(plan.encode_bytes, encode_scratch_bytes(BlockSize::Mib4));
+        assert_eq!(plan.encode_bytes, ENCODE_SCRATCH_BYTES);
         assert_eq!(plan.index_cache_bytes, 16 << 20);
     }
 
