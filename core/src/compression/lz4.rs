@@ -14,6 +14,8 @@
 //!
 //! Blocks are compressed by [`block`], and decompressed by `lz4_flex`.
 
+use core::mem;
+
 use lz4_flex::block::{DecompressError, decompress_into, decompress_into_with_dict};
 
 use super::{Target, gather};
@@ -122,17 +124,19 @@ pub const fn frame_len_max(plain_bytes: u64) -> u64 {
 /// state (trap 28 of the format).
 #[derive(Debug)]
 pub(crate) struct FrameWriter<'a> {
-    compressor: Compressor<'a>,
+    /// Scratch of the compressor, until there is one.
+    tables: &'a mut [u8],
+    /// There is one as soon as the first block is there.
+    compressor: Option<Compressor<'a>>,
     /// A block compressed, and what is before and behind it.
     packed: &'a mut [u8],
-    started: bool,
 }
 
 impl<'a> FrameWriter<'a> {
     /// A frame. `tables` is scratch of [`TABLES_BYTES_MIN`] at least, `packed`
     /// of [`PACKED_BYTES`].
     pub(crate) fn new(tables: &'a mut [u8], packed: &'a mut [u8]) -> Self {
-        Self { compressor: Compressor::new(tables), packed, started: false }
+        Self { tables, compressor: None, packed }
     }
 
     /// Writes the block that starts at `start` of `window` and ends with it,
@@ -154,19 +158,18 @@ impl<'a> FrameWriter<'a> {
         out: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let plain = &window[start..];
-        let from = if self.started { HEADER_BYTES } else { 0 };
-        if !self.started {
+        let from = if self.compressor.is_some() { HEADER_BYTES } else { 0 };
+        let compressor = self.compressor.get_or_insert_with(|| {
             let header = if last { HEADER_OF_ONE } else { HEADER_OF_SEVERAL };
             self.packed[..HEADER_BYTES].copy_from_slice(&header);
-            self.compressor.begin(plain.len());
-            self.started = true;
-        }
+            Compressor::new(mem::take(&mut self.tables), plain.len())
+        });
         let data = HEADER_BYTES + MARK_BYTES;
         let mut end = HEADER_BYTES;
         if !plain.is_empty() {
             // What does not become smaller is to be stored.
             let room = &mut self.packed[data..data + plain.len() - 1];
-            let length = self.compressor.compress(window, start, room);
+            let length = compressor.compress(window, start, room);
             let mark = length.map_or(length_word(plain.len()) | STORED, length_word);
             self.packed[HEADER_BYTES..data].copy_from_slice(&mark.to_le_bytes());
             end = data + length.unwrap_or(0);

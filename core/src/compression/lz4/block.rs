@@ -17,25 +17,30 @@
 //! linked, and it does not matter where in memory the history of a block lies,
 //! as long as that moves by 64 KiB at a time.
 
+use core::mem;
+
 /// Position of bytes in a window, modulo 64 KiB.
 type Entry = [u8; 2];
 
 /// Least memory for the tables, in bytes.
-pub(crate) const TABLES_BYTES_MIN: usize = tables_bytes(13);
+pub(crate) const TABLES_BYTES_MIN: usize = 2 * size_of::<Table<SMALL>>();
 
 /// Memory for the tables beyond which more is of no use, in bytes.
-pub(crate) const TABLES_BYTES_MAX: usize = tables_bytes(TABLE_BITS_MAX);
+pub(crate) const TABLES_BYTES_MAX: usize = 2 * size_of::<Table<LARGE>>();
 
-/// Binary logarithm of the most entries of a table: half of what can be
-/// referred to.
-const TABLE_BITS_MAX: u32 = 15;
+/// A table of so many entries.
+type Table<const N: usize> = [Entry; N];
 
-/// Binary logarithm of the least entries of a table in use.
-const TABLE_BITS_MIN: u32 = 8;
+/// Entries of tables for units of up to as many bytes: clearing larger ones
+/// would take longer than all the rest.
+const TINY: usize = 1 << 10;
 
-const fn tables_bytes(bits: u32) -> usize {
-    (2 << bits) * size_of::<Entry>()
-}
+/// Entries of tables for units of up to twice as many bytes, or in little
+/// memory.
+const SMALL: usize = 1 << 13;
+
+/// Entries of the largest tables: half of what can be referred to.
+const LARGE: usize = 1 << 15;
 
 /// Shortest match of the format, in bytes.
 const MATCH_BYTES_MIN: usize = 4;
@@ -64,15 +69,25 @@ const LAZY_STEPS: usize = 1;
 /// already.
 const SKIP_SHIFT: u32 = 6;
 
+/// Positions without a match, one after the other, behind which the second
+/// table is left alone until there is one.
+const LONG_MISSES_MAX: usize = 16;
+
 /// Compresses the blocks of one frame after another.
 #[derive(Debug)]
-pub(super) struct Compressor<'m> {
+pub(super) enum Compressor<'m> {
+    Tiny(Search<'m, TINY>),
+    Small(Search<'m, SMALL>),
+    Large(Search<'m, LARGE>),
+}
+
+/// What looks for matches.
+#[derive(Debug)]
+pub(super) struct Search<'m, const N: usize> {
     /// Where a hash of four bytes was seen last.
-    short: &'m mut [Entry],
+    short: &'m mut Table<N>,
     /// Where a hash of seven bytes was seen last.
-    long: &'m mut [Entry],
-    /// Binary logarithm of the entries in use.
-    bits: u32,
+    long: &'m mut Table<N>,
     /// Positions without a match since the last one, halved at each block.
     misses: usize,
 }
@@ -86,24 +101,17 @@ struct Match {
 }
 
 impl<'m> Compressor<'m> {
-    /// Makes tables of `memory`, which has [`TABLES_BYTES_MIN`].
-    pub(super) fn new(memory: &'m mut [u8]) -> Self {
+    /// Makes tables of `memory`, which has [`TABLES_BYTES_MIN`], for a frame
+    /// whose first block has that length.
+    pub(super) fn new(memory: &'m mut [u8], block_bytes: usize) -> Self {
         let (entries, _) = memory.as_chunks_mut::<{ size_of::<Entry>() }>();
-        let bits = (entries.len() / 2).max(1).ilog2().min(TABLE_BITS_MAX);
-        let (short, rest) = entries.split_at_mut(1 << bits);
-        let long = &mut rest[..1 << bits];
-        Self { short, long, bits, misses: 0 }
-    }
-
-    /// Forgets everything, for a frame whose first block has that length. A
-    /// small unit pays for small tables.
-    pub(super) fn begin(&mut self, block_bytes: usize) {
-        let most = self.short.len().ilog2();
-        let wanted = block_bytes.max(1).ilog2() + 1;
-        self.bits = wanted.clamp(TABLE_BITS_MIN, TABLE_BITS_MAX).min(most);
-        self.short[..1 << self.bits].fill([0; 2]);
-        self.long[..1 << self.bits].fill([0; 2]);
-        self.misses = 0;
+        if block_bytes <= TINY {
+            Self::Tiny(Search::new(entries))
+        } else if block_bytes <= 2 * SMALL || entries.len() < 2 * LARGE {
+            Self::Small(Search::new(entries))
+        } else {
+            Self::Large(Search::new(entries))
+        }
     }
 
     /// Compresses the block that starts at `start` of `window` and ends with
@@ -117,6 +125,27 @@ impl<'m> Compressor<'m> {
         start: usize,
         out: &mut [u8],
     ) -> Option<usize> {
+        match self {
+            Self::Tiny(search) => search.compress(window, start, out),
+            Self::Small(search) => search.compress(window, start, out),
+            Self::Large(search) => search.compress(window, start, out),
+        }
+    }
+}
+
+impl<'m, const N: usize> Search<'m, N> {
+    fn new(entries: &'m mut [Entry]) -> Self {
+        let (short, rest) = entries.split_at_mut(N);
+        let (tables, _) = short.as_chunks_mut();
+        let (more, _) = rest.as_chunks_mut();
+        let search = Self { short: &mut tables[0], long: &mut more[0], misses: 0 };
+        // Whatever was compressed before is not to be seen.
+        search.short.fill([0; 2]);
+        search.long.fill([0; 2]);
+        search
+    }
+
+    fn compress(&mut self, window: &[u8], start: usize, out: &mut [u8]) -> Option<usize> {
         let mut sequences = Sequences { out, length: 0 };
         let mut literals = start;
         self.misses /= 2;
@@ -148,11 +177,14 @@ impl<'m> Compressor<'m> {
     /// than `beaten`; the tables know the position afterwards.
     #[inline(always)]
     fn find(&mut self, window: &[u8], at: usize, beaten: usize) -> Option<Match> {
-        let next = word(window, at);
-        let long = back(self.replace_long(next, at), at);
-        let short = back(self.replace_short(next, at), at);
+        let next = word(window, at)?;
         let mut best = Match { at, from: 0, length: beaten };
-        compare(window, next, long, &mut best);
+        // Where nothing was found for a while, short matches show when that ends.
+        if self.misses < LONG_MISSES_MAX {
+            let long = self.replace_long(next, at);
+            compare(window, next, long, &mut best);
+        }
+        let short = self.replace_short(next, at);
         if best.length <= LONG_KEY_BYTES as usize {
             compare(window, next, short, &mut best);
         }
@@ -179,7 +211,7 @@ impl<'m> Compressor<'m> {
     fn note(&mut self, window: &[u8], seen: usize, end: usize) {
         for at in [seen + 1, end - 4, end - 2, end - 1] {
             if at > seen && at < end {
-                let next = word(window, at);
+                let Some(next) = word(window, at) else { return };
                 self.replace_long(next, at);
                 self.replace_short(next, at);
             }
@@ -189,17 +221,17 @@ impl<'m> Compressor<'m> {
     #[inline(always)]
     fn replace_short(&mut self, next: u64, at: usize) -> Entry {
         #[expect(clippy::cast_possible_truncation, reason = "its first four bytes")]
-        let hash = (next as u32).wrapping_mul(0x9e37_79b1) >> (u32::BITS - self.bits);
-        core::mem::replace(&mut self.short[hash as usize], entry(at))
+        let hash = (next as u32).wrapping_mul(0x9e37_79b1) >> (u32::BITS - N.ilog2());
+        mem::replace(&mut self.short[hash as usize % N], entry(at))
     }
 
     #[inline(always)]
     fn replace_long(&mut self, next: u64, at: usize) -> Entry {
         let key = next << (u64::BITS - 8 * LONG_KEY_BYTES);
-        let hash = key.wrapping_mul(0x9e37_79b1_85eb_ca87) >> (u64::BITS - self.bits);
+        let hash = key.wrapping_mul(0x9e37_79b1_85eb_ca87) >> (u64::BITS - N.ilog2());
         #[expect(clippy::cast_possible_truncation, reason = "it has 15 bits at most")]
         let hash = hash as usize;
-        core::mem::replace(&mut self.long[hash], entry(at))
+        mem::replace(&mut self.long[hash % N], entry(at))
     }
 }
 
@@ -208,29 +240,26 @@ fn entry(at: usize) -> Entry {
     (at as u16).to_le_bytes()
 }
 
-/// The position before `at` that an entry stands for, if there is one.
+/// Eight bytes at a position.
 #[inline(always)]
-fn back(found: Entry, at: usize) -> Option<usize> {
-    let distance = u16::from_le_bytes(entry(at)).wrapping_sub(u16::from_le_bytes(found));
-    if distance == 0 { None } else { at.checked_sub(usize::from(distance)) }
-}
-
-/// Eight bytes at a position, or zero where there are not so many.
-#[inline(always)]
-fn word(window: &[u8], at: usize) -> u64 {
-    match window.get(at..).and_then(<[u8]>::first_chunk) {
-        Some(bytes) => u64::from_le_bytes(*bytes),
-        None => 0,
+fn word(window: &[u8], at: usize) -> Option<u64> {
+    // One comparison for both ends.
+    if window.len() < 8 || at > window.len() - 8 {
+        return None;
     }
+    window[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Takes `from` for the best match if it is.
+/// Takes for the best match what an entry leads to, if it is.
 #[inline(always)]
-fn compare(window: &[u8], next: u64, from: Option<usize>, best: &mut Match) {
-    let Some(from) = from else { return };
-    let different = word(window, from) ^ next;
+fn compare(window: &[u8], next: u64, found: Entry, best: &mut Match) {
+    let distance = u16::from_le_bytes(entry(best.at)).wrapping_sub(u16::from_le_bytes(found));
+    // What is before the window becomes what is far behind it.
+    let from = best.at.wrapping_sub(usize::from(distance));
+    let Some(word) = word(window, from) else { return };
+    let different = word ^ next;
     #[expect(clippy::cast_possible_truncation, reason = "the first four bytes")]
-    if different as u32 != 0 {
+    if different as u32 != 0 || distance == 0 {
         return;
     }
     let length = if different == 0 {

@@ -37,8 +37,7 @@ fn words(seed: u64, length: usize) -> Vec<u8> {
 /// Compresses all of it, in linked blocks of that length, after something else.
 fn compressed(memory_bytes: usize, plain: &[u8], block_bytes: usize) -> Vec<Vec<u8>> {
     let mut memory = vec![0x55; memory_bytes];
-    let mut compressor = Compressor::new(&mut memory);
-    compressor.begin(plain.len().min(block_bytes));
+    let mut compressor = Compressor::new(&mut memory, plain.len().min(block_bytes));
     let starts = (0..plain.len().max(1)).step_by(block_bytes);
     let block = |start| {
         let window = &plain[..plain.len().min(start + block_bytes)];
@@ -196,8 +195,7 @@ fn history_may_be_moved() {
     let plain = [words(13, 300_000), Noise::bytes(13, 70_000), words(13, 100_000)].concat();
     let mut memory = vec![0; TABLES_BYTES_MAX];
     let wanted = compressed(TABLES_BYTES_MAX, &plain, 65_536);
-    let mut compressor = Compressor::new(&mut memory);
-    compressor.begin(65_536);
+    let mut compressor = Compressor::new(&mut memory, 65_536);
     for (number, wanted) in wanted.iter().enumerate() {
         let end = plain.len().min((number + 1) * 65_536);
         let first = number.saturating_sub(1) * 65_536;
@@ -212,14 +210,12 @@ fn history_may_be_moved() {
 fn what_was_before_is_not_to_be_seen() {
     let plain = words(17, 5000);
     let mut memory = vec![0xff; TABLES_BYTES_MAX];
-    let mut compressor = Compressor::new(&mut memory);
     let mut outs = vec![];
     for (before, length) in [(0, 0), (1, 65_536), (2, 5000), (3, 100)] {
         let other = words(before, length);
         let mut out = vec![0; 80_000];
-        compressor.begin(other.len());
-        compressor.compress(&other, 0, &mut out).unwrap();
-        compressor.begin(plain.len());
+        Compressor::new(&mut memory, other.len()).compress(&other, 0, &mut out).unwrap();
+        let mut compressor = Compressor::new(&mut memory, plain.len());
         let length = compressor.compress(&plain, 0, &mut out).unwrap();
         outs.push(out[..length].to_vec());
     }
@@ -231,10 +227,9 @@ fn any_room_that_is_too_small() {
     for plain in [words(19, 2000), Noise::bytes(19, 700), vec![0; 9000]] {
         let wanted = one(&plain);
         let mut memory = vec![0; TABLES_BYTES_MAX];
-        let mut compressor = Compressor::new(&mut memory);
         for room in 0..wanted.len() + 20 {
             let mut out = vec![0; room];
-            compressor.begin(plain.len());
+            let mut compressor = Compressor::new(&mut memory, plain.len());
             let length = compressor.compress(&plain, 0, &mut out);
             assert_eq!(length, (room >= wanted.len()).then_some(wanted.len()), "{room}");
         }
