@@ -31,12 +31,11 @@ pub(crate) const TABLES_BYTES_MAX: usize = 2 * size_of::<Table<LARGE>>();
 /// A table of so many entries.
 type Table<const N: usize> = [Entry; N];
 
-/// Entries of tables for units of up to as many bytes: clearing larger ones
+/// Entries of tables for units of up to twice as many bytes: clearing larger ones
 /// would take longer than all the rest.
-const TINY: usize = 1 << 10;
+const TINY: usize = 1 << 12;
 
-/// Entries of tables for units of up to twice as many bytes, or in little
-/// memory.
+/// The same for units that are larger, and for all that are in little memory.
 const SMALL: usize = 1 << 13;
 
 /// Entries of the largest tables: half of what can be referred to.
@@ -105,7 +104,7 @@ impl<'m> Compressor<'m> {
     /// whose first block has that length.
     pub(super) fn new(memory: &'m mut [u8], block_bytes: usize) -> Self {
         let (entries, _) = memory.as_chunks_mut::<{ size_of::<Entry>() }>();
-        if block_bytes <= TINY {
+        if block_bytes <= 2 * TINY {
             Self::Tiny(Search::new(entries))
         } else if block_bytes <= 2 * SMALL || entries.len() < 2 * LARGE {
             Self::Small(Search::new(entries))
@@ -153,10 +152,18 @@ impl<'m, const N: usize> Search<'m, N> {
             let last = window.len() - MATCHLESS_BYTES_LAST;
             let mut at = start;
             while at <= last {
-                let Some(found) = self.find(window, at, MATCH_BYTES_MIN - 1) else {
-                    at += 1 + (self.misses >> SKIP_SHIFT);
-                    self.misses += 1;
-                    continue;
+                let found = if self.misses < LONG_MISSES_MAX {
+                    let Some(found) = self.find(window, at, MATCH_BYTES_MIN - 1) else {
+                        self.misses += 1;
+                        at += 1;
+                        continue;
+                    };
+                    found
+                } else {
+                    let Some(found) = scan(self.short, window, at, last, &mut self.misses) else {
+                        break;
+                    };
+                    found
                 };
                 self.misses = 0;
                 let (found, seen) = self.better(window, last, found);
@@ -179,12 +186,8 @@ impl<'m, const N: usize> Search<'m, N> {
     fn find(&mut self, window: &[u8], at: usize, beaten: usize) -> Option<Match> {
         let next = word(window, at)?;
         let mut best = Match { at, from: 0, length: beaten };
-        // Where nothing was found for a while, short matches show when that ends.
-        if self.misses < LONG_MISSES_MAX {
-            let long = self.replace_long(next, at);
-            compare(window, next, long, &mut best);
-        }
-        let short = self.replace_short(next, at);
+        let (long, short) = self.replace(next, at);
+        compare(window, next, long, &mut best);
         if best.length <= LONG_KEY_BYTES as usize {
             compare(window, next, short, &mut best);
         }
@@ -212,27 +215,54 @@ impl<'m, const N: usize> Search<'m, N> {
         for at in [seen + 1, end - 4, end - 2, end - 1] {
             if at > seen && at < end {
                 let Some(next) = word(window, at) else { return };
-                self.replace_long(next, at);
-                self.replace_short(next, at);
+                self.replace(next, at);
             }
         }
     }
 
+    /// Puts a position into both tables, and gives what they had in its place.
     #[inline(always)]
-    fn replace_short(&mut self, next: u64, at: usize) -> Entry {
-        #[expect(clippy::cast_possible_truncation, reason = "its first four bytes")]
-        let hash = (next as u32).wrapping_mul(0x9e37_79b1) >> (u32::BITS - N.ilog2());
-        mem::replace(&mut self.short[hash as usize % N], entry(at))
-    }
-
-    #[inline(always)]
-    fn replace_long(&mut self, next: u64, at: usize) -> Entry {
+    fn replace(&mut self, next: u64, at: usize) -> (Entry, Entry) {
         let key = next << (u64::BITS - 8 * LONG_KEY_BYTES);
         let hash = key.wrapping_mul(0x9e37_79b1_85eb_ca87) >> (u64::BITS - N.ilog2());
         #[expect(clippy::cast_possible_truncation, reason = "it has 15 bits at most")]
-        let hash = hash as usize;
-        mem::replace(&mut self.long[hash % N], entry(at))
+        let long = mem::replace(&mut self.long[hash as usize % N], entry(at));
+        (long, replace_short(self.short, next, at))
     }
+}
+
+#[inline(always)]
+fn replace_short<const N: usize>(short: &mut Table<N>, next: u64, at: usize) -> Entry {
+    #[expect(clippy::cast_possible_truncation, reason = "its first four bytes")]
+    let hash = (next as u32).wrapping_mul(0x9e37_79b1) >> (u32::BITS - N.ilog2());
+    mem::replace(&mut short[hash as usize % N], entry(at))
+}
+
+/// The next match, where there was none for a while, by the first table alone.
+/// A function of its own is twice as fast, and noise is what a backup sees most.
+#[inline(never)]
+fn scan<const N: usize>(
+    short: &mut Table<N>,
+    window: &[u8],
+    mut at: usize,
+    last: usize,
+    misses: &mut usize,
+) -> Option<Match> {
+    let mut missed = *misses;
+    let mut found = None;
+    while found.is_none() && at <= last {
+        let next = word(window, at)?;
+        let entry = replace_short(short, next, at);
+        let mut best = Match { at, from: 0, length: MATCH_BYTES_MIN - 1 };
+        compare(window, next, entry, &mut best);
+        if best.length >= MATCH_BYTES_MIN {
+            found = Some(best);
+        }
+        at += 1 + (missed >> SKIP_SHIFT);
+        missed += 1;
+    }
+    *misses = missed;
+    found
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low half is what is kept")]
