@@ -7,7 +7,7 @@
 //! | index and its filter | 1/16 and 1/64 of all, from [`INDEX_CACHE_BYTES_MIN`] and [`INDEX_FILTER_BYTES_MIN`] on |
 //! | [`Repository`](tiroir_core::repository::Repository): input | [`IO_BYTES`] |
 //! | what waits to be written | [`OUT_BYTES`] |
-//! | encoding, in blocks of 64 KiB; of 4 MiB where there is room | [`ENCODE_SCRATCH_BYTES_MIN`] on |
+//! | encoding, with larger tables where there is room | [`ENCODE_SCRATCH_BYTES_MIN`] to [`ENCODE_SCRATCH_BYTES`] |
 //! | decoding, in blocks of 4 MiB of stock; more is lent by the command | [`COLLECT_SCRATCH_BYTES_STOCK`] |
 //! | threads that encode what a backup stores, where there is room: batches, and scratch for each | see [`Plan::with_threads`] |
 //! | work: the largest chunk, and what the command does | the rest |
@@ -16,10 +16,9 @@
 //! `tiroir limits` prints them.
 
 use tiroir_core::codec::{
-    COLLECT_SCRATCH_BYTES_STOCK, DECODE_SCRATCH_BYTES_STOCK, DecodeScratch,
-    ENCODE_SCRATCH_BYTES_MIN, EncodeScratch, encode_scratch_bytes,
+    COLLECT_SCRATCH_BYTES_STOCK, DECODE_SCRATCH_BYTES_STOCK, DecodeScratch, ENCODE_SCRATCH_BYTES,
+    ENCODE_SCRATCH_BYTES_MIN, EncodeScratch,
 };
-use tiroir_core::compression::lz4::BlockSize;
 use tiroir_core::error::FormatError;
 use tiroir_core::pipeline::Batch;
 use tiroir_core::repository::{IO_BYTES, Memory, OUT_BYTES};
@@ -56,9 +55,6 @@ pub(crate) const INDEX_FILTER_BYTES_MIN: u64 = MIB / 4;
 
 /// Most filter of the index.
 pub(crate) const INDEX_FILTER_BYTES_MAX: u64 = 8 * MIB;
-
-/// Room above what is needed before larger blocks are written.
-pub(crate) const ENCODE_ROOM_BYTES: u64 = 32 * MIB;
 
 /// Threads that encode, at most: they keep up with one that reads and writes.
 const THREADS_MAX: usize = 3;
@@ -128,8 +124,7 @@ impl Parts {
         };
         let left = budget_bytes.saturating_sub(parts.sum());
         let spare = left.saturating_sub(work_bytes);
-        let larger = (encode_scratch_bytes(BlockSize::Mib4) - ENCODE_SCRATCH_BYTES_MIN) as u64;
-        let more = if spare > ENCODE_ROOM_BYTES { larger.min(spare) } else { 0 };
+        let more = spare.min((ENCODE_SCRATCH_BYTES - ENCODE_SCRATCH_BYTES_MIN) as u64);
         parts.encode_bytes += more;
         parts.work_bytes = left - more;
         parts
@@ -341,12 +336,13 @@ mod tests {
         assert!(memory.len() as u64 <= BUDGET_BYTES_MIN - PROCESS_BYTES - SPOOLS_BYTES);
         let work = plan.divide(&mut memory).unwrap().work;
         assert!(work.len() >= backup_bytes(CHUNK_BYTES));
+        assert_eq!(plan.encode_bytes, ENCODE_SCRATCH_BYTES);
     }
 
     #[test]
     fn more_is_used() {
         let plan = Plan::new(256 * MIB, Share::All, backup_bytes(CHUNK_BYTES)).unwrap();
-        assert_eq!(plan.encode_bytes, encode_scratch_bytes(BlockSize::Mib4));
+        assert_eq!(plan.encode_bytes, ENCODE_SCRATCH_BYTES);
         assert_eq!(plan.index_cache_bytes, 16 << 20);
     }
 

@@ -95,25 +95,30 @@ impl<E: StdError + 'static> StdError for CodecError<E> {
     }
 }
 
-/// Memory for encoding with LZ4 blocks of that size, in bytes.
-#[must_use]
-pub const fn encode_scratch_bytes(block: BlockSize) -> usize {
-    block.bytes() + lz4::packed_bytes(block.bytes()) + OUTLET_BYTES
-}
+/// Least memory for encoding, in bytes.
+pub const ENCODE_SCRATCH_BYTES_MIN: usize = ENCODE_BUFFER_BYTES + lz4::TABLES_BYTES_MIN;
 
-/// Least memory for encoding, in bytes: that for blocks of 64 KiB.
-pub const ENCODE_SCRATCH_BYTES_MIN: usize = encode_scratch_bytes(BlockSize::Kib64);
+/// Memory for encoding, in bytes, in which the tables of the compressor are as
+/// large as is of use; more is not touched.
+pub const ENCODE_SCRATCH_BYTES: usize = ENCODE_BUFFER_BYTES + lz4::TABLES_BYTES_MAX;
+
+/// What is needed for encoding beside the tables.
+const ENCODE_BUFFER_BYTES: usize = GATHER_BYTES + lz4::PACKED_BYTES + OUTLET_BYTES;
+
+/// A block waits behind the one before, to which it may refer.
+const GATHER_BYTES: usize = lz4::HISTORY_BYTES + lz4::BLOCK_BYTES;
 
 /// The first piece waits behind its wrapped key.
 const OUTLET_BYTES: usize = WRAPPED_KEY_BYTES + SEALED_PIECE_BYTES;
 
 /// Memory lent for encoding, one unit after the other.
 pub struct EncodeScratch<'m> {
-    block: BlockSize,
-    /// A block of plaintext, as it is gathered.
+    /// A block of plaintext, as it is gathered, and the one before.
     gather: &'m mut [u8],
     /// A block compressed.
     packed: &'m mut [u8],
+    /// Tables of the compressor.
+    tables: &'m mut [u8],
     /// A wrapped key and a piece.
     outlet: &'m mut [u8],
     #[cfg(feature = "alloc")]
@@ -121,40 +126,37 @@ pub struct EncodeScratch<'m> {
 }
 
 impl<'m> EncodeScratch<'m> {
-    /// Divides `memory`, with the largest LZ4 blocks that it is enough for:
-    /// see [`encode_scratch_bytes`].
+    /// Divides `memory`: the more there is, up to [`ENCODE_SCRATCH_BYTES`], the
+    /// better is what it compresses to.
     ///
     /// # Errors
     ///
     /// [`FormatError::Scratch`] below [`ENCODE_SCRATCH_BYTES_MIN`].
     pub fn new(memory: &'m mut [u8]) -> Result<Self, FormatError> {
         let lent_bytes = memory.len();
-        let block = BlockSize::ALL
-            .into_iter()
-            .rfind(|&block| encode_scratch_bytes(block) <= lent_bytes)
-            .ok_or(FormatError::Scratch { needed_bytes: ENCODE_SCRATCH_BYTES_MIN, lent_bytes })?;
-        let (gather, rest) = memory.split_at_mut(block.bytes());
-        let (packed, rest) = rest.split_at_mut(lz4::packed_bytes(block.bytes()));
+        if lent_bytes < ENCODE_SCRATCH_BYTES_MIN {
+            let needed_bytes = ENCODE_SCRATCH_BYTES_MIN;
+            return Err(FormatError::Scratch { needed_bytes, lent_bytes });
+        }
+        let (gather, rest) = memory.split_at_mut(GATHER_BYTES);
+        let (packed, rest) = rest.split_at_mut(lz4::PACKED_BYTES);
+        let (outlet, tables) = rest.split_at_mut(OUTLET_BYTES);
         Ok(Self {
-            block,
             gather,
             packed,
-            outlet: &mut rest[..OUTLET_BYTES],
+            tables,
+            outlet,
             #[cfg(feature = "alloc")]
             deflater: None,
         })
-    }
-
-    /// Size of the LZ4 blocks that are written.
-    #[must_use]
-    pub const fn block(&self) -> BlockSize {
-        self.block
     }
 }
 
 impl fmt::Debug for EncodeScratch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EncodeScratch").field("block", &self.block).finish_non_exhaustive()
+        f.debug_struct("EncodeScratch")
+            .field("tables_bytes", &self.tables.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -172,11 +174,8 @@ pub struct Encoder<'a, R, O> {
 enum Packer<'a> {
     None,
     Lz4 {
-        frame: FrameWriter,
-        /// A block as it is gathered, and how much of it is there.
-        gather: &'a mut [u8],
-        gathered: usize,
-        packed: &'a mut [u8],
+        frame: FrameWriter<'a>,
+        gatherer: Gatherer<'a>,
     },
     #[cfg(feature = "alloc")]
     Gzip {
@@ -207,10 +206,8 @@ where
         let packer = match codec.compression {
             Compression::None => Packer::None,
             Compression::Lz4 => Packer::Lz4 {
-                frame: FrameWriter::new(scratch.block),
-                gather: scratch.gather,
-                gathered: 0,
-                packed: scratch.packed,
+                frame: FrameWriter::new(scratch.tables, scratch.packed),
+                gatherer: Gatherer { buffer: scratch.gather, start: 0, gathered: 0 },
             },
             #[cfg(feature = "alloc")]
             Compression::Gzip => {
@@ -236,21 +233,16 @@ where
         let outlet = &mut self.outlet;
         match &mut self.packer {
             Packer::None => outlet.put(plain),
-            Packer::Lz4 { frame, gather: block, gathered, packed } => {
+            Packer::Lz4 { frame, gatherer } => {
                 let mut plain = plain;
-                if *gathered > 0 && gather(block, gathered, &mut plain) {
-                    frame.write(block, false, packed, &mut |bytes| outlet.put(bytes))?;
-                    *gathered = 0;
-                }
-                // A block that comes whole is compressed from where it is. A
-                // short first block is never written: stock needs 32 bytes of
-                // the first one of a state (trap 28 of the format).
-                while let Some((whole, rest)) = plain.split_at_checked(block.len()) {
-                    frame.write(whole, false, packed, &mut |bytes| outlet.put(bytes))?;
-                    plain = rest;
-                }
-                if !plain.is_empty() {
-                    gather(block, gathered, &mut plain);
+                while !plain.is_empty() {
+                    // The last block is known for the last by what comes next.
+                    if gatherer.gathered == lz4::BLOCK_BYTES {
+                        let (window, start) = gatherer.window();
+                        frame.write(window, start, false, &mut |bytes| outlet.put(bytes))?;
+                        gatherer.next();
+                    }
+                    gatherer.take(&mut plain);
                 }
                 Ok(())
             }
@@ -272,25 +264,33 @@ where
 
     /// Encodes the last of the plaintext, or all of it, and ends the unit:
     /// what [`write`](Self::write) and [`finish`](Self::finish) do, without a
-    /// copy when less than a block is left.
+    /// copy when it is all.
     ///
     /// # Errors
     ///
     /// Those of the two closures.
     pub fn finish_with(mut self, plain: &[u8]) -> Result<u64, E> {
-        let mut last = plain;
-        if let Packer::Lz4 { gather, gathered, .. } = &self.packer
-            && (*gathered > 0 || plain.len() > gather.len())
-        {
+        let gathered = match &self.packer {
+            Packer::Lz4 { gatherer, .. } => gatherer.gathered,
+            _ => 0,
+        };
+        let last = if gathered > 0 {
             self.write(plain)?;
-            last = &[];
-        }
+            &[]
+        } else {
+            plain
+        };
         let outlet = &mut self.outlet;
         match &mut self.packer {
             Packer::None => outlet.put(last)?,
-            Packer::Lz4 { frame, gather, gathered, packed } => {
-                let last = if *gathered > 0 { &gather[..*gathered] } else { last };
-                frame.write(last, true, packed, &mut |bytes| outlet.put(bytes))?;
+            Packer::Lz4 { frame, gatherer } => {
+                let mut put = |bytes: &[u8]| outlet.put(bytes);
+                if gathered > 0 {
+                    let (window, start) = gatherer.window();
+                    frame.write(window, start, true, &mut put)?;
+                } else {
+                    whole(frame, last, &mut put)?;
+                }
             }
             #[cfg(feature = "alloc")]
             Packer::Gzip { writer, deflater, packed } => {
@@ -299,6 +299,53 @@ where
         }
         self.outlet.finish()
     }
+}
+
+/// A block of LZ4 as it is gathered.
+struct Gatherer<'a> {
+    /// The block before, once there is one, and the block.
+    buffer: &'a mut [u8],
+    /// Where the block starts.
+    start: usize,
+    /// How much of it is there, in bytes.
+    gathered: usize,
+}
+
+impl Gatherer<'_> {
+    /// The block so far with the one before, and where it starts.
+    fn window(&self) -> (&[u8], usize) {
+        (&self.buffer[..self.start + self.gathered], self.start)
+    }
+
+    /// Takes what still belongs to the block.
+    fn take(&mut self, plain: &mut &[u8]) {
+        let block = &mut self.buffer[self.start..self.start + lz4::BLOCK_BYTES];
+        gather(block, &mut self.gathered, plain);
+    }
+
+    /// Begins the next block.
+    fn next(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(lz4::HISTORY_BYTES.., 0);
+        }
+        self.start = lz4::HISTORY_BYTES;
+        self.gathered = 0;
+    }
+}
+
+/// Writes a frame of what is all there, from where it is.
+fn whole<E>(
+    frame: &mut FrameWriter<'_>,
+    plain: &[u8],
+    out: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut start = 0;
+    while plain.len() - start > lz4::BLOCK_BYTES {
+        let end = start + lz4::BLOCK_BYTES;
+        frame.write(&plain[..end], start, false, out)?;
+        start = end;
+    }
+    frame.write(plain, start, true, out)
 }
 
 impl<R, O> fmt::Debug for Encoder<'_, R, O> {

@@ -4,7 +4,8 @@
 use std::io::{self, Write};
 
 use tiroir_core::codec::{
-    COLLECT_SCRATCH_BYTES_STOCK, DECODE_SCRATCH_BYTES_STOCK, ENCODE_SCRATCH_BYTES_MIN,
+    COLLECT_SCRATCH_BYTES_STOCK, DECODE_SCRATCH_BYTES_STOCK, ENCODE_SCRATCH_BYTES,
+    ENCODE_SCRATCH_BYTES_MIN,
 };
 use tiroir_core::compression::zstd::WINDOW_BYTES_MAX;
 use tiroir_core::content::READ_BYTES;
@@ -19,6 +20,7 @@ use tiroir_core::limits::{
     NAME_BYTES_MAX, NODE_BYTES_MAX, PADDING_BYTES, PATH_BYTES_MAX, PIECE_BYTES, TREE_LEVELS_MAX,
     XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
 };
+use tiroir_core::pipeline::{BATCH_BLOBS_MAX, BATCH_BYTES};
 use tiroir_core::repository::{IO_BYTES, OUT_BYTES, parse_config};
 use tiroir_core::snapshot::scan::SCAN_BYTES_MIN;
 use tiroir_core::sort::FAN_IN_MAX;
@@ -28,9 +30,8 @@ use super::restore::LINK_CACHE_BYTES;
 use super::{backup, cat, check, diff, digest, info, locate, ls, ptar, restore, stock_chunk_bytes};
 use crate::OUTPUT_BYTES;
 use crate::budget::{
-    BUDGET_BYTES_DEFAULT_MAX, BUDGET_BYTES_MIN, ENCODE_ROOM_BYTES, INDEX_CACHE_BYTES_MAX,
-    INDEX_CACHE_BYTES_MIN, INDEX_FILTER_BYTES_MAX, INDEX_FILTER_BYTES_MIN, MIB, Part, Parts, Share,
-    least_bytes,
+    BUDGET_BYTES_DEFAULT_MAX, BUDGET_BYTES_MIN, INDEX_CACHE_BYTES_MAX, INDEX_CACHE_BYTES_MIN,
+    INDEX_FILTER_BYTES_MAX, INDEX_FILTER_BYTES_MIN, MIB, Part, Parts, Share, least_bytes,
 };
 use crate::diff::content::TEXT_BYTES_MAX;
 use crate::error::{EngineError, Result};
@@ -135,8 +136,10 @@ const MEMORY_BOUNDS: &[Bound] = bounds![
     OUT_BYTES: "hashed and written at once",
     READ_BYTES: "read from a source at once",
     OUTPUT_BYTES: "written to standard output at once",
-    ENCODE_SCRATCH_BYTES_MIN: "encoding, in blocks of 64 KiB",
-    ENCODE_ROOM_BYTES: "to spare before blocks get larger",
+    ENCODE_SCRATCH_BYTES_MIN: "encoding, at least",
+    ENCODE_SCRATCH_BYTES: "encoding, with the largest tables",
+    BATCH_BYTES: "blobs that a thread encodes, as soon as they are so many",
+    BATCH_BLOBS_MAX: "blobs that a thread encodes together",
     COLLECT_SCRATCH_BYTES_STOCK: "decoding into memory, in blocks of 4 MiB",
     DECODE_SCRATCH_BYTES_STOCK: "decoding piece by piece, in blocks of 4 MiB",
     INDEX_CACHE_BYTES_MIN: "memory of the index, at least",

@@ -1,4 +1,4 @@
-//! LZ4 frames over the block functions of `lz4_flex`.
+//! LZ4 frames.
 //!
 //! ```text
 //! | magic, 4 | flags | block size | content size, 0 or 8 | check |
@@ -6,24 +6,36 @@
 //! | 0, 4 | content checksum, 0 or 4 |
 //! ```
 //!
-//! Written: independent blocks, no checksum, no content size. Every reader of
-//! the format takes that, and MACs cover the content. Read: whatever stock
-//! writes or accepts, which includes linked blocks and checksums; these are
-//! skipped, the MACs being the stronger check.
+//! Written: blocks of 64 KiB, linked where there are several, no checksum, no
+//! content size. Stock's reader takes that, and MACs cover the content. Linked
+//! blocks compress as well as large ones and need no memory for it. Read:
+//! whatever stock writes or accepts, which includes large blocks and checksums;
+//! these are skipped, the MACs being the stronger check.
+//!
+//! Blocks are compressed by [`block`], and decompressed by `lz4_flex`.
 
-use lz4_flex::block::{
-    DecompressError, compress_into, decompress_into, decompress_into_with_dict,
-    get_maximum_output_size,
-};
+use core::mem;
+
+use lz4_flex::block::{DecompressError, decompress_into, decompress_into_with_dict};
 
 use super::{Target, gather};
 use crate::codec::CodecError;
 use crate::error::FormatError;
 
+mod block;
+
+use block::Compressor;
+pub(crate) use block::{TABLES_BYTES_MAX, TABLES_BYTES_MIN};
+
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 
-/// Version 1, independent blocks, nothing else.
-const FLAGS_WRITTEN: u8 = 0x60;
+/// Header of a frame of one block of 64 KiB at most: version 1, independent
+/// blocks, nothing else. The last byte is the second one of the XXH32 of the two
+/// before.
+const HEADER_OF_ONE: [u8; HEADER_BYTES] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
+
+/// Header of a frame of several such blocks, which are linked.
+const HEADER_OF_SEVERAL: [u8; HEADER_BYTES] = [0x04, 0x22, 0x4d, 0x18, 0x40, 0x40, 0xc0];
 
 const FLAG_VERSION_MASK: u8 = 0xc0;
 const FLAG_VERSION: u8 = 0x40;
@@ -46,9 +58,12 @@ pub const MARK_BYTES: usize = 4;
 /// How far back a block may refer, in bytes.
 pub const HISTORY_BYTES: usize = 65_536;
 
-/// Least length of a block that can be made smaller, in bytes. Below, the
-/// table of the compressor, 8 KiB, is not worth clearing.
-const COMPRESSIBLE_BYTES_MIN: usize = 13;
+/// Most bytes of a block that is written.
+pub const BLOCK_BYTES: usize = BlockSize::Kib64.bytes();
+
+/// Length of the buffer in which [`FrameWriter`] packs blocks, in bytes: a block
+/// that does not become smaller goes out as it is.
+pub(crate) const PACKED_BYTES: usize = HEADER_BYTES + MARK_BYTES + BLOCK_BYTES + MARK_BYTES;
 
 /// The most that a block of a frame holds. There are four such sizes.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -78,12 +93,6 @@ impl BlockSize {
         }
     }
 
-    /// The smallest size that takes `bytes` in one block, or the largest.
-    #[must_use]
-    pub fn holding(bytes: usize) -> Self {
-        Self::ALL.into_iter().find(|size| size.bytes() >= bytes).unwrap_or(Self::Mib4)
-    }
-
     /// Third byte from the end of a header.
     const fn descriptor(self) -> u8 {
         match self {
@@ -97,26 +106,6 @@ impl BlockSize {
     fn from_descriptor(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|size| size.descriptor() == byte)
     }
-
-    /// The header of a frame that is written: its last byte is the second one
-    /// of the XXH32 of the two before.
-    const fn header(self) -> [u8; HEADER_BYTES] {
-        let check = match self {
-            Self::Kib64 => 0x82,
-            Self::Kib256 => 0xfb,
-            Self::Mib1 => 0x51,
-            Self::Mib4 => 0x73,
-        };
-        let [a, b, c, d] = MAGIC;
-        [a, b, c, d, FLAGS_WRITTEN, self.descriptor(), check]
-    }
-}
-
-/// Length of the buffer in which [`FrameWriter`] packs blocks of `block_bytes`
-/// at most, in bytes.
-#[must_use]
-pub const fn packed_bytes(block_bytes: usize) -> usize {
-    HEADER_BYTES + MARK_BYTES + get_maximum_output_size(block_bytes) + MARK_BYTES
 }
 
 /// Most bytes that a frame takes for `plain_bytes`; saturates.
@@ -130,25 +119,30 @@ pub const fn frame_len_max(plain_bytes: u64) -> u64 {
 
 /// Writes one frame, block by block.
 ///
-/// The first block decides the block size of the frame; what follows must not
-/// be larger. Compressing takes 8 KiB of stack for blocks below 64 KiB, and
-/// 16 KiB above.
+/// Each block but the last has [`BLOCK_BYTES`]; a short first block is never
+/// written when there are several: stock needs 32 bytes of the first one of a
+/// state (trap 28 of the format).
 #[derive(Debug)]
-pub struct FrameWriter {
-    block: BlockSize,
-    started: bool,
+pub(crate) struct FrameWriter<'a> {
+    /// Scratch of the compressor, until there is one.
+    tables: &'a mut [u8],
+    /// There is one as soon as the first block is there.
+    compressor: Option<Compressor<'a>>,
+    /// A block compressed, and what is before and behind it.
+    packed: &'a mut [u8],
 }
 
-impl FrameWriter {
-    /// A frame of blocks of that size, unless it is so short that all of it is
-    /// in one smaller block.
-    #[must_use]
-    pub const fn new(block: BlockSize) -> Self {
-        Self { block, started: false }
+impl<'a> FrameWriter<'a> {
+    /// A frame. `tables` is scratch of [`TABLES_BYTES_MIN`] at least, `packed`
+    /// of [`PACKED_BYTES`].
+    pub(crate) fn new(tables: &'a mut [u8], packed: &'a mut [u8]) -> Self {
+        Self { tables, compressor: None, packed }
     }
 
-    /// Writes a block, and the end of the frame with the `last` one, which may
-    /// be empty. `buffer` is scratch of [`packed_bytes`].
+    /// Writes the block that starts at `start` of `window` and ends with it,
+    /// and the end of the frame with the `last` one, which may be empty. Before
+    /// the block is the content of the frame so far: all of it, or the last
+    /// [`HISTORY_BYTES`].
     ///
     /// A frame of one compressed block goes out at once; otherwise what stays
     /// as it is goes out from where it is.
@@ -156,59 +150,46 @@ impl FrameWriter {
     /// # Errors
     ///
     /// Those of `out`; the frame is to be dropped then.
-    ///
-    /// # Panics
-    ///
-    /// When `plain` is larger than a block, or `buffer` too small for it.
-    pub fn write<E>(
+    pub(crate) fn write<E>(
         &mut self,
-        plain: &[u8],
+        window: &[u8],
+        start: usize,
         last: bool,
-        buffer: &mut [u8],
         out: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        assert!(plain.len() <= self.block.bytes(), "a block is no larger than its frame says");
-        let start = if self.started { HEADER_BYTES } else { 0 };
-        if !self.started {
-            let block = if last { BlockSize::holding(plain.len()) } else { self.block };
-            buffer[..HEADER_BYTES].copy_from_slice(&block.header());
-            self.started = true;
-        }
+        let plain = &window[start..];
+        let from = if self.compressor.is_some() { HEADER_BYTES } else { 0 };
+        let compressor = self.compressor.get_or_insert_with(|| {
+            let header = if last { HEADER_OF_ONE } else { HEADER_OF_SEVERAL };
+            self.packed[..HEADER_BYTES].copy_from_slice(&header);
+            Compressor::new(mem::take(&mut self.tables), plain.len())
+        });
         let data = HEADER_BYTES + MARK_BYTES;
         let mut end = HEADER_BYTES;
         if !plain.is_empty() {
-            let packed = compress(plain, &mut buffer[data..]);
-            let length = length_word(packed.unwrap_or(plain.len()));
-            let mark = if packed.is_none() { length | STORED } else { length };
-            buffer[HEADER_BYTES..data].copy_from_slice(&mark.to_le_bytes());
-            end = data + packed.unwrap_or(0);
-            if packed.is_none() {
-                out(&buffer[start..end])?;
+            // What does not become smaller is to be stored.
+            let room = &mut self.packed[data..data + plain.len() - 1];
+            let length = compressor.compress(window, start, room);
+            let mark = length.map_or(length_word(plain.len()) | STORED, length_word);
+            self.packed[HEADER_BYTES..data].copy_from_slice(&mark.to_le_bytes());
+            end = data + length.unwrap_or(0);
+            if length.is_none() {
+                out(&self.packed[from..end])?;
                 out(plain)?;
                 return if last { out(&[0; MARK_BYTES]) } else { Ok(()) };
             }
         }
         if last {
-            buffer[end..end + MARK_BYTES].fill(0);
+            self.packed[end..end + MARK_BYTES].fill(0);
             end += MARK_BYTES;
         }
-        out(&buffer[start..end])
+        out(&self.packed[from..end])
     }
 }
 
-/// Compresses a block, and gives its length if that made it smaller.
-fn compress(plain: &[u8], out: &mut [u8]) -> Option<usize> {
-    if plain.len() < COMPRESSIBLE_BYTES_MIN {
-        return None;
-    }
-    // Fails when `out` is too small only; the caller panics over that anyway,
-    // or the block goes out stored.
-    compress_into(plain, out).ok().filter(|&length| length < plain.len())
-}
-
-/// A length as it is written; blocks have 4 MiB at most.
+/// A length as it is written.
 fn length_word(length: usize) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "blocks have 4 MiB at most")]
+    #[expect(clippy::cast_possible_truncation, reason = "blocks have 64 KiB at most")]
     let word = length as u32;
     word
 }
@@ -446,8 +427,8 @@ mod tests {
         // That of stock's header, and the hash of nothing.
         assert_eq!(xxh32(&[0x64, 0x70]).to_le_bytes()[1], 0xb9);
         assert_eq!(xxh32(&[]), 0x02cc_5d05);
-        for block in BlockSize::ALL {
-            let header = block.header();
+        for header in [HEADER_OF_ONE, HEADER_OF_SEVERAL] {
+            assert_eq!(header[..4], MAGIC);
             assert_eq!(header[6], xxh32(&header[4..6]).to_le_bytes()[1]);
         }
     }
@@ -456,10 +437,6 @@ mod tests {
     fn sizes() {
         for block in BlockSize::ALL {
             assert_eq!(BlockSize::from_descriptor(block.descriptor()), Some(block));
-            assert_eq!(BlockSize::holding(block.bytes()), block);
         }
-        assert_eq!(BlockSize::holding(0), BlockSize::Kib64);
-        assert_eq!(BlockSize::holding(65_537), BlockSize::Kib256);
-        assert_eq!(BlockSize::holding(usize::MAX), BlockSize::Mib4);
     }
 }
