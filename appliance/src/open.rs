@@ -77,7 +77,7 @@ impl Asking {
 }
 
 /// Room for the indexes of all stores together, unless `--cache-limit` says
-/// otherwise: some ten million blobs.
+/// otherwise: some seventeen million blobs.
 const CACHE_BYTES_DEFAULT: u64 = 1 << 30;
 
 /// Number of hexadecimal digits of a key.

@@ -528,9 +528,8 @@ impl<const N: usize> Writer<N> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.file
-            .write_all_at(&self.buffer, self.written_bytes)
-            .at("write a run in", &self.directory)?;
+        let operation = if self.path.is_some() { "write a run in" } else { "write a spool in" };
+        self.file.write_all_at(&self.buffer, self.written_bytes).at(operation, &self.directory)?;
         self.written_bytes += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
