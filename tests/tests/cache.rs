@@ -290,6 +290,7 @@ fn replaced_by_something_else() {
     }
     scene.stock_agrees();
     // The cache itself, of which nothing is removed that is not an index.
+    scene.reset();
     fs::remove_dir_all(&scene.cache).expect("cache");
     fs::write(&scene.cache, "a file").expect("file");
     let warned = scene.probe(0, "the cache is a file", &plainly);

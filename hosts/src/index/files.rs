@@ -6,6 +6,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -182,9 +183,11 @@ pub(super) fn remove_files(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of the files in a directory.
+/// Bytes of the files in a directory, without the memory that SQLite shares
+/// with itself through one.
 pub(super) fn bytes_in(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let entries = entries.filter(|entry| !entry.file_name().as_bytes().ends_with(b"-shm"));
     let files = entries.filter_map(|entry| entry.metadata().ok()).filter(fs::Metadata::is_file);
     files.map(|data| data.len()).fold(0, u64::saturating_add)
 }

@@ -42,6 +42,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use rustix::fs::Access;
 use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::index::{Index, Location, StateSink};
 use tiroir_core::mac::Mac;
@@ -214,19 +215,16 @@ impl SqliteIndex {
         if options.limit_bytes == 0 {
             return Self::temporary(options);
         }
-        match Self::open_kept(&path_of(cache, repository), &options) {
-            Ok(index) => {
-                let own = crate::durable::parent_of(index.main.path());
-                cleaning::make_room(cache, own, options.limit_bytes, &mut |path| {
-                    remove_left(path, &options);
-                });
-                Ok(index)
-            }
-            Err(why) => {
-                options.tell(&why);
-                Self::temporary(options)
-            }
-        }
+        let path = path_of(cache, repository);
+        let opened = Self::open_kept(&path, &options);
+        let own = crate::durable::parent_of(&path);
+        cleaning::make_room(cache, own, options.limit_bytes, &mut |path| {
+            remove_left(path, &options);
+        });
+        opened.or_else(|why| {
+            options.tell(&why);
+            Self::temporary(options)
+        })
     }
 
     /// Opens an index in the cache.
@@ -1154,6 +1152,10 @@ fn open_tables(path: &Path, options: &IndexOptions) -> Result<Option<Database>> 
     };
     let found = database.check("open index", prepare())?;
     let writable = database.connection.is_readonly("main") == Ok(false);
+    if !writable && rustix::fs::access(path, Access::WRITE_OK).is_ok() {
+        // It is not the system that forbids it, but what the file says of itself.
+        return Ok(None);
+    }
     if !writable {
         let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
         let rule = "it cannot be written";
