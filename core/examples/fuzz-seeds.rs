@@ -336,6 +336,10 @@ impl Seeds {
         }
         let stream: Vec<u8> =
             (0..2000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        let far = [&[1, 0, 7, 0, 200][..], &[7; 200], &[3, 0, 255, 255], &[1, 5, 200]].concat();
+        self.write("encode_lz4", "far", &[&far]);
+        let near = [&[0, 0, 7, 0, 9][..], b"one, two,", &[3, 8, 1, 0, 2, 0, 4, 77]].concat();
+        self.write("encode_lz4", "near", &[&near, &near[3..], &near[3..]]);
         self.write("chunker", "small", &[&[4, 0, 64, 0, 128, 1, 0, 0, 3], &stream]);
         self.write("chunker", "legacy", &[&[5, 0, 64, 1, 0, 4, 0, 0, 3], &stream]);
         self.write("chunker", "default", &[&[0x3c, 0, 0, 0, 0, 0, 0, 0, 3], &stream]);
