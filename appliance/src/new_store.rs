@@ -393,11 +393,11 @@ mod tests {
             let Chunking { algorithm, min_bytes, normal_bytes, max_bytes } =
                 chunking(parse_chunk_size(text).unwrap());
             assert_eq!(algorithm, Chunking::default().algorithm);
-            [min_bytes >> 10, normal_bytes >> 10, max_bytes >> 10]
+            [min_bytes, normal_bytes, max_bytes].map(|bytes| bytes as usize >> 10)
         };
         assert_eq!(sizes("64K"), [32, 64, 512]);
         // The largest chunk takes a header.
-        assert_eq!(sizes("32K"), [16, 32, HEADER_BYTES_MAX as u32 >> 10]);
+        assert_eq!(sizes("32K"), [16, 32, HEADER_BYTES_MAX >> 10]);
         assert_eq!(sizes("524288"), [256, 512, 4096]);
         for text in ["16K", "48K", "2M", "0", "65537", "5G", "much"] {
             assert!(parse_chunk_size(text).is_err(), "{text}");
