@@ -43,6 +43,25 @@ const KDF_TIME_MIN: u32 = 4;
 /// Length of a salt, in bytes, as stock's.
 const SALT_BYTES: usize = 16;
 
+/// Least usual length of a chunk that may be chosen, in bytes. With less, what
+/// is kept of each chunk costs more than is saved, and the largest chunk would
+/// not take what else is read into its memory: a header of a snapshot.
+const CHUNK_BYTES_NORMAL_MIN: u32 = 32 * 1024;
+
+/// Most of it: stock's own. With more, a backup would need more than the least
+/// memory.
+const CHUNK_BYTES_NORMAL_MAX: u32 = 1024 * 1024;
+
+/// Bytes that a chunk takes in the index of the store, on the machine.
+const INDEX_BYTES_PER_CHUNK: u64 = 57;
+
+/// Bytes that a chunk takes in the store beside its content, encrypted: around
+/// itself, in the index of its packfile, and in the state. Measured.
+const STORE_BYTES_PER_CHUNK: u64 = 170;
+
+/// Bytes that a chunk takes in the object of each version of a file. Measured.
+const OBJECT_BYTES_PER_CHUNK: u64 = 50;
+
 /// Longest CONFIG that is made, in bytes.
 const NEW_CONFIG_BYTES_MAX: usize = 2048;
 
@@ -81,6 +100,13 @@ pub(crate) struct Choices {
     #[arg(long, value_name = "N", conflicts_with = "plaintext")]
     kdf_time: Option<u32>,
 
+    /// Cut files into chunks of SIZE each, more or less: a power of two from 32K
+    /// to 1M (the default, and stock's). Where a few bytes have changed, a chunk
+    /// is stored again: 64K suits images of disks and databases. But each chunk
+    /// has its price, in the store, in the cache and in time
+    #[arg(long, value_name = "SIZE", value_parser = parse_chunk_size)]
+    chunk_size: Option<u32>,
+
     /// Take a weak passphrase without asking again
     #[arg(long)]
     weak_passphrase: bool,
@@ -101,6 +127,44 @@ fn parse_hashing(text: &str) -> Result<HashAlgorithm, String> {
 fn parse_cipher(text: &str) -> Result<Suite, String> {
     Suite::from_name(text.to_ascii_uppercase().as_bytes())
         .ok_or_else(|| String::from("neither aes256-gcm-siv nor chacha20-poly1305"))
+}
+
+fn parse_chunk_size(text: &str) -> Result<u32, String> {
+    let allowed = CHUNK_BYTES_NORMAL_MIN..=CHUNK_BYTES_NORMAL_MAX;
+    match u32::try_from(size::parse(text)?) {
+        Ok(bytes) if bytes.is_power_of_two() && allowed.contains(&bytes) => Ok(bytes),
+        _ => Err(String::from("not 32K, 64K, 128K, 256K, 512K or 1M")),
+    }
+}
+
+/// How files are cut into chunks of that usual length: in stock's proportions,
+/// and so by rules that its chunker would have for itself.
+fn chunking<'c>(normal_bytes: u32) -> Chunking<'c> {
+    let usual = Chunking::default();
+    let in_proportion = |bytes: u32| bytes / (usual.normal_bytes / normal_bytes);
+    Chunking {
+        min_bytes: in_proportion(usual.min_bytes),
+        normal_bytes,
+        max_bytes: in_proportion(usual.max_bytes),
+        ..usual
+    }
+}
+
+/// What chunks of that length cost, in words.
+fn explain_chunking(chunking: &Chunking<'_>) -> String {
+    let chunks = (1 << 40) / u64::from(chunking.normal_bytes);
+    let part = |bytes: u64| Size(bytes * chunks);
+    format!(
+        "files are cut into chunks of {}, from {} to {}. For each TiB of data that is up to {} in \
+         the cache directory and {} more in the store, and {} with each backup in which a file of \
+         that size has changed",
+        Size(chunking.normal_bytes.into()),
+        Size(chunking.min_bytes.into()),
+        Size(chunking.max_bytes.into()),
+        part(INDEX_BYTES_PER_CHUNK),
+        part(STORE_BYTES_PER_CHUNK),
+        part(OBJECT_BYTES_PER_CHUNK),
+    )
 }
 
 /// Memory of a key derivation that a machine with that much can afford.
@@ -154,11 +218,15 @@ impl NewStore {
             timestamp: host.now(),
             repository_id,
             packfile_bytes_max,
-            chunking: Chunking::default(),
+            chunking: choices.chunk_size.map_or_else(Chunking::default, chunking),
             hashing: choices.hashing.unwrap_or_default(),
             compression,
             encryption: None,
         };
+        let is_quiet = context.globals.quiet || context.globals.silent;
+        if choices.chunk_size.is_some() && !is_quiet {
+            report::say(&format!("tiroir: {}", explain_chunking(&config.chunking)));
+        }
         if choices.plaintext {
             return Ok(Self { config: emit(&config, None)?, key: None });
         }
@@ -168,7 +236,7 @@ impl NewStore {
         let mut salt = [0; SALT_BYTES];
         host.fill_random(&mut salt)?;
         let suite = choices.suite(context);
-        if !context.globals.quiet && !context.globals.silent {
+        if !is_quiet {
             report::say(&format!("tiroir: {}", choices.explain(&kdf, total_bytes)));
         }
         let key = context.derive(&kdf, &passphrase, &salt).map_err(|failure| {
@@ -273,6 +341,7 @@ fn emit(config: &Config<'_>, key: Option<&StoreKey>) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::exit::Status;
+    use tiroir_core::limits::HEADER_BYTES_MAX;
     use tiroir_core::repository::{key_opens, parse_config};
 
     #[test]
@@ -314,6 +383,33 @@ mod tests {
         assert!(told(0, Some(256 << 20), None).ends_with("as was asked for"));
         for weak in [told(0, Some(8 << 20), None), told(0, Some(48 << 20), Some(1))] {
             assert!(weak.contains("less than is called sound"), "{weak}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_in_stock_s_proportions() {
+        assert_eq!(chunking(1 << 20), Chunking::default());
+        let sizes = |text| {
+            let Chunking { algorithm, min_bytes, normal_bytes, max_bytes } =
+                chunking(parse_chunk_size(text).unwrap());
+            assert_eq!(algorithm, Chunking::default().algorithm);
+            [min_bytes, normal_bytes, max_bytes].map(|bytes| bytes as usize >> 10)
+        };
+        assert_eq!(sizes("64K"), [32, 64, 512]);
+        // The largest chunk takes a header.
+        assert_eq!(sizes("32K"), [16, 32, HEADER_BYTES_MAX >> 10]);
+        assert_eq!(sizes("524288"), [256, 512, 4096]);
+        for text in ["16K", "48K", "2M", "0", "65537", "5G", "much"] {
+            assert!(parse_chunk_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_explained() {
+        let told = explain_chunking(&chunking(64 << 10));
+        for part in ["64 KiB, from 32 KiB to 512 KiB", "912 MiB in the cache", "800 MiB with each"]
+        {
+            assert!(told.contains(part), "{part}: {told}");
         }
     }
 

@@ -355,6 +355,31 @@ fn small_memory() {
     stock.quiet_at(&store).arg("check").run().status(0);
 }
 
+/// An archive may have chunks of another length too. Both programs take it over
+/// into a store with the usual ones.
+#[test]
+fn a_ptar_with_small_chunks() {
+    let sandbox = Sandbox::new();
+    let stock = sandbox.stock();
+    let (source, archive) = (sandbox.path("src"), sandbox.path("store.ptar"));
+    tree::build(&source, Shape { large: true, ..Shape::LIGHT }, 75);
+    let mut ptar = sandbox.tiroir();
+    ptar.args(["ptar", "-plaintext", "-chunk-size", "128K", "-o"]).arg(&archive).arg(&source);
+    ptar.run().status(0);
+    let scene = Scene::new(&sandbox, &stock, Variant::PTAR, source);
+    for program in [scene.ours(), scene.theirs()].iter_mut() {
+        let info = program.arg("info").run().status(0);
+        assert!(info.text().contains(" - MaxSize: 1.0 MiB (1048576 bytes)"), "{}", info.report());
+    }
+    scene.theirs().arg("check").run().status(0);
+    scene.ours().arg("check").run().status(0);
+    let out = sandbox.path("out stock");
+    scene.theirs().args(["restore", "-to"]).arg(&out).arg(&scene.id).run().status(0);
+    assert_same(&scene.source, &out, Rules::STOCK);
+    scene.contents(|| scene.theirs());
+    sync_to_stock(&scene);
+}
+
 /// The opt-in suite is refused by stock with a clear error, and never misread.
 #[test]
 fn stock_refuses_the_other_cipher() {

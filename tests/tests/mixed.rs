@@ -29,6 +29,17 @@ struct Turns<'s> {
 
 impl<'s> Turns<'s> {
     fn new(sandbox: &'s Sandbox, variant: Variant, creator: Who, shape: Shape) -> Self {
+        Self::with(sandbox, variant, creator, shape, &[])
+    }
+
+    /// The same, in a store that is created with `options`.
+    fn with(
+        sandbox: &'s Sandbox,
+        variant: Variant,
+        creator: Who,
+        shape: Shape,
+        options: &[&str],
+    ) -> Self {
         let turns = Self {
             sandbox,
             stock: sandbox.stock(),
@@ -43,7 +54,7 @@ impl<'s> Turns<'s> {
         if !variant.encrypted {
             create.arg("-plaintext");
         }
-        create.run().status(0);
+        create.args(options).run().status(0);
         turns
     }
 
@@ -217,6 +228,46 @@ fn second_generation_costs_what_changed() {
         // One chunk of noise around the bytes that were put in: 8 MiB at most,
         // and some small files.
         assert!(added < 10 << 20, "{who:?} added {added} bytes to {before}");
+        scene.everything_reads();
+    }
+}
+
+/// Where chunks are small, both programs cut alike as well, and store little
+/// where little has changed.
+#[test]
+fn small_chunks_are_cut_alike() {
+    let orders =
+        [(Who::Ours, Who::Stock, Variant::PLAIN), (Who::Stock, Who::Ours, Variant::ENCRYPTED)];
+    for (first, second, variant) in orders {
+        let sandbox = Sandbox::new();
+        let options = ["-chunk-size", "64K"];
+        let mut scene = Turns::with(&sandbox, variant, Who::Ours, Shape::FULL, &options);
+        for who in [Who::Ours, Who::Stock] {
+            let info = scene.program(who).arg("info").run().status(0);
+            for line in [
+                " - MinSize: 32 KiB (32768 bytes)",
+                " - NormalSize: 64 KiB (65536 bytes)",
+                " - MaxSize: 512 KiB (524288 bytes)",
+            ] {
+                assert!(info.text().lines().any(|found| found == line), "{}", info.report());
+            }
+        }
+        scene.backup(first);
+        let whole = store::size_bytes(&scene.store);
+        scene.backup(second);
+        let with_unchanged = store::size_bytes(&scene.store);
+        tree::mutate(&scene.source, 9);
+        scene.backup(second);
+        let with_changed = store::size_bytes(&scene.store);
+        let sizes = [whole, with_unchanged - whole, with_changed - with_unchanged];
+        // The noise alone has 9 MiB. Then come directories and trees, as stock
+        // pads with no more than the least chunk, and then those, 40 kB more,
+        // and the chunks around the bytes that were put in.
+        assert!(sizes[0] > 9 << 20, "{sizes:?}");
+        assert!(sizes[1] < 512 << 10, "{second:?} on top of {first:?}: {sizes:?}");
+        assert!(sizes[2] < 1 << 20, "{second:?} on top of {first:?}: {sizes:?}");
+        scene.maintain();
+        scene.backup(first);
         scene.everything_reads();
     }
 }
