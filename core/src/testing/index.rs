@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
 use super::TestError;
 use crate::index::{Index, Location, StateSink};
@@ -22,6 +24,7 @@ pub struct MemIndex {
     /// Of those, what could not be read.
     unreadable: BTreeSet<Mac>,
     marks: BTreeSet<(ResourceKind, Mac)>,
+    needed: BTreeSet<(ResourceKind, Mac)>,
 }
 
 /// What the states say.
@@ -162,6 +165,36 @@ impl Index for MemIndex {
     fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, TestError> {
         let mut packfiles = self.packfiles().map(|(packfile, _)| packfile);
         Ok(packfiles.find(|packfile| after.is_none_or(|after| packfile > after)))
+    }
+
+    fn each_located(
+        &mut self,
+        packfile: &Mac,
+        each: &mut dyn FnMut(ResourceKind, &Mac, &Location) -> ControlFlow<()>,
+    ) -> Result<(), TestError> {
+        let here = self.locations().filter(|(_, _, at)| at.packfile == *packfile);
+        let mut sorted: Vec<_> =
+            here.map(|(kind, mac, at)| (at.offset_bytes, kind, mac, at)).collect();
+        sorted.sort_by_key(|(offset_bytes, kind, mac, _)| (*offset_bytes, *kind, *mac));
+        for (_, kind, mac, at) in sorted {
+            if each(kind, &mac, &at).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn need(&mut self, kind: ResourceKind, mac: &Mac) -> Result<(), TestError> {
+        self.needed.insert((kind, *mac));
+        Ok(())
+    }
+
+    fn has_needed(&mut self) -> Result<bool, TestError> {
+        let mut whole = true;
+        for (kind, mac) in core::mem::take(&mut self.needed) {
+            whole &= self.find(kind, &mac)?.is_some();
+        }
+        Ok(whole)
     }
 
     fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, TestError> {

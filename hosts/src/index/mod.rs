@@ -38,6 +38,7 @@ mod tests;
 use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,7 +52,10 @@ use tiroir_core::time::Timestamp;
 
 pub(crate) use self::database::Database;
 use self::filter::Filter;
-use self::location::{ByName, ByPackfile, Flag, LOCATION_BYTES, Located, PACKED_BYTES, prefix};
+use self::location::{
+    ByName, ByPackfile, Flag, LOCATION_BYTES, Located, NAME_BYTES, Names, PACKED_BYTES, Packed,
+    named, prefix,
+};
 pub use self::query::{PackedBlob, Packfile, Totals};
 use self::runs::{NAME_PREFIX, Note, Place, Record as _, Runs, Start};
 use self::schema::{Found, PackfileRow, flags};
@@ -69,6 +73,9 @@ const ROW_SLOTS: usize = 512;
 
 /// Locations of one blob that are looked at: copies of it in as many packfiles.
 const COPIES_MAX: usize = 64;
+
+/// Where fewer than one of so many are needed, each is looked up.
+const NEEDED_OF_ALL: u64 = 8;
 
 /// How often files are looked for that another process replaces meanwhile.
 const OPEN_TRIES: u32 = 5;
@@ -161,6 +168,8 @@ pub struct SqliteIndex {
     generation: i64,
     /// All locations by packfile, if somebody asked for that.
     ordered: Option<Runs<ByPackfile, PACKED_BYTES>>,
+    /// Names of blobs that are needed.
+    needed: Option<Runs<Names, NAME_BYTES>>,
     slots: Vec<Option<Slot>>,
     /// Rows of packfiles by their numbers.
     rows: Vec<Option<PackfileRow>>,
@@ -252,6 +261,7 @@ impl SqliteIndex {
             noted: false,
             generation: 0,
             ordered: None,
+            needed: None,
             slots: vec![None; PACKFILE_SLOTS],
             rows: vec![None; ROW_SLOTS],
             found: Vec::new(),
@@ -460,17 +470,7 @@ impl SqliteIndex {
 
     /// The row of that number, from memory if it was asked for lately.
     fn row_numbered(&mut self, number: u32) -> rusqlite::Result<Option<PackfileRow>> {
-        let id = i64::from(number);
-        let place = row_slot(id);
-        if let Some(row) = self.rows[place].filter(|row| row.id == id) {
-            return Ok(Some(row));
-        }
-        let sql = "SELECT id, mac, flags, state, declared_ns, coloured_ns, checked
-                   FROM packfiles WHERE id = ?";
-        let mut statement = self.main.connection.prepare_cached(sql)?;
-        let row = statement.query_row([id], |row| PackfileRow::parse(row, 0)).optional()?;
-        self.rows[place] = row;
-        Ok(row)
+        numbered(&self.main, &mut self.rows, number)
     }
 
     /// The row of a packfile, which is made if there is none.
@@ -733,6 +733,37 @@ impl SqliteIndex {
         Ok(None)
     }
 
+    /// Whether all of some names, which come in order, have locations that may
+    /// be used.
+    fn has_sorted(
+        &mut self,
+        names: &mut dyn FnMut() -> Result<Option<[u8; NAME_BYTES]>>,
+    ) -> Result<bool> {
+        let mut located = self.locations.sorted()?;
+        let mut next = located.next()?;
+        while let Some(name) = names()? {
+            let mut found = false;
+            while let Some(record) = &next {
+                let order = record[..NAME_BYTES].cmp(&name);
+                if order.is_gt() {
+                    break;
+                }
+                if order.is_eq() && !found {
+                    let parsed = Located::parse(record).ok_or_else(schema::damage);
+                    let number = self.main.check("look up a blob in", parsed)?.packfile;
+                    let row = numbered(&self.main, &mut self.rows, number);
+                    let row = self.main.check("look up a packfile in", row)?;
+                    found = row.is_some_and(|row| flags::usable(row.flags));
+                }
+                next = located.next()?;
+            }
+            if !found {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Where a blob lies, if that packfile may be used.
     fn location_of(&mut self, located: &Located) -> rusqlite::Result<Option<Location>> {
         // A location is never noted before its packfile.
@@ -948,14 +979,69 @@ impl Index for SqliteIndex {
     }
 
     fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        let mut next = self.next_known_packfile(after)?;
-        while let Some(packfile) = next {
-            if packfile.coloured.is_none() {
-                return Ok(Some(packfile.name));
+        let find = || {
+            let after = match after {
+                Some(after) => self.row_of(after)?.map_or(i64::MAX, |row| row.id),
+                None => 0,
+            };
+            let columns = PackfileRow::COLUMNS;
+            let sql = format!(
+                "SELECT {columns} FROM packfiles WHERE id > ? AND flags & 7 = 1
+                 ORDER BY id LIMIT 1"
+            );
+            let mut statement = self.main.connection.prepare_cached(&sql)?;
+            statement.query_row([after], |row| PackfileRow::parse(row, 0)).optional()
+        };
+        let row = self.check("look up packfiles in", find())?;
+        Ok(row.map(|row| row.mac))
+    }
+
+    fn each_located(
+        &mut self,
+        packfile: &Mac,
+        each: &mut dyn FnMut(ResourceKind, &Mac, &Location) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.order()?;
+        let row = self.check("look up a packfile in", self.row_of(packfile))?;
+        let row = row.filter(|row| flags::usable(row.flags));
+        let (Some(row), Some(ordered)) = (row, &mut self.ordered) else { return Ok(()) };
+        let number = u32::try_from(row.id).unwrap_or(u32::MAX);
+        let mut sorted = ordered.sorted_from(Start::At(&number.to_be_bytes()))?;
+        while let Some(record) = sorted.next()? {
+            let Packed { packfile: found, offset_bytes, kind, mac, length_bytes } =
+                Packed::parse(&record);
+            let at = Location { packfile: *packfile, offset_bytes, length_bytes };
+            if found != number || each(kind, &mac, &at).is_break() {
+                break;
             }
-            next = self.next_known_packfile(Some(&packfile.name))?;
         }
-        Ok(None)
+        Ok(())
+    }
+
+    fn need(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
+        let options = &self.options;
+        let needed = self.needed.get_or_insert_with(|| {
+            let place = Place::Hidden(options.spool_directory.clone());
+            Runs::new(place, options.quarter(), 0)
+        });
+        needed.push(prefix(kind, mac))
+    }
+
+    fn has_needed(&mut self) -> Result<bool> {
+        let Some(mut needed) = self.needed.take() else { return Ok(true) };
+        needed.finish()?;
+        let mut names = needed.sorted()?;
+        if needed.len().saturating_mul(NEEDED_OF_ALL) < self.locations.len() {
+            while let Some(name) = names.next()? {
+                let (kind, mac) = named(&name);
+                if self.find_stored(kind, &mac)?.is_none() {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        let has_all = self.has_sorted(&mut || names.next());
+        self.noticed(has_all)
     }
 
     fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
@@ -1133,6 +1219,25 @@ fn set_journal(database: &Database) -> rusqlite::Result<()> {
 
 fn temporary_main(options: &IndexOptions) -> Result<Database> {
     Database::temporary(&options.spool_directory, options.quarter(), schema::TABLES)
+}
+
+/// The row of a packfile, from `rows` if it was asked for lately.
+fn numbered(
+    main: &Database,
+    rows: &mut [Option<PackfileRow>],
+    number: u32,
+) -> rusqlite::Result<Option<PackfileRow>> {
+    let id = i64::from(number);
+    let place = row_slot(id);
+    if let Some(row) = rows[place].filter(|row| row.id == id) {
+        return Ok(Some(row));
+    }
+    let sql = "SELECT id, mac, flags, state, declared_ns, coloured_ns, checked
+               FROM packfiles WHERE id = ?";
+    let mut statement = main.connection.prepare_cached(sql)?;
+    let row = statement.query_row([id], |row| PackfileRow::parse(row, 0)).optional()?;
+    rows[place] = row;
+    Ok(row)
 }
 
 /// Where the row of a packfile is kept in memory.
