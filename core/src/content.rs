@@ -14,12 +14,10 @@ use crate::index::Index;
 use crate::limits::CONTENT_TYPE_BYTES_MAX;
 use crate::mac::{Mac, MacHasher};
 use crate::pipeline::BATCH_BYTES;
-use crate::repository::{Lend, Memory, Repository, absent};
+use crate::repository::{Lend, Memory, Repository};
 use crate::resource::ResourceKind;
 use crate::session::{Ended, Session};
 use crate::spool::Spool;
-use crate::store::{Store, StoreResource};
-use crate::wire::envelope::HEADER_BYTES;
 use crate::wire::msgpack::Writer;
 use crate::wire::object::{
     CHUNK_RECORD_BYTES, ChunkRecord, OBJECT_PART_BYTES_MAX, ObjectHead, ObjectParser, ObjectStep,
@@ -643,19 +641,11 @@ impl<L: Lend> Repository<'_, L> {
             CodecError::Format(cause) => damaged(cause),
             CodecError::Sink(error) => Error::Host(error),
         };
-        let (mut done, length) = (0, u64::from(at.length_bytes));
-        while done < length {
-            let step = usize::try_from(length - done).unwrap_or(usize::MAX).min(io.len());
-            let from = (HEADER_BYTES as u64).saturating_add(at.offset_bytes).saturating_add(done);
-            let read = self
-                .store
-                .get(StoreResource::Packfile, &at.packfile, from, &mut io[..step])
-                .map_err(|error| absent(error, Subject::Packfile(at.packfile)))?;
-            if read == 0 {
-                return Err(Error::damaged(Subject::Packfile(at.packfile))(FormatError::Truncated));
-            }
-            decoder.push(&io[..read], &mut out).map_err(convert)?;
-            done += read as u64;
+        let mut done = 0;
+        while done < u64::from(at.length_bytes) {
+            let part = self.held.part(&mut self.store, io, &at, done)?;
+            decoder.push(part, &mut out).map_err(convert)?;
+            done += part.len() as u64;
         }
         decoder.finish(&mut out).map_err(convert)?;
         Ok(hasher.finish())

@@ -1,5 +1,7 @@
 //! [`Index`]: which blob lies where, as all states of a store say.
 
+use core::ops::ControlFlow;
+
 use crate::mac::Mac;
 use crate::resource::{ResourceKind, Version};
 use crate::time::Timestamp;
@@ -129,12 +131,41 @@ pub trait Index: StateSink {
     /// The host's.
     fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
 
-    /// The usable packfile whose name is the lowest above `after`.
+    /// The usable packfile that follows `after`, or the first. In which order
+    /// is for the index to say; best is that in which they were written.
     ///
     /// # Errors
     ///
     /// The host's.
     fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
+
+    /// Calls `each` with the usable locations in a packfile, in the order in
+    /// which they lie there, until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn each_located(
+        &mut self,
+        packfile: &Mac,
+        each: &mut dyn FnMut(ResourceKind, &Mac, &Location) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error>;
+
+    /// Notes that a blob is needed, for [`has_needed`](Self::has_needed):
+    /// cheaper for many than to look each up.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn need(&mut self, kind: ResourceKind, mac: &Mac) -> Result<(), Self::Error>;
+
+    /// Whether all blobs that were needed since the last call have usable
+    /// locations.
+    ///
+    /// # Errors
+    ///
+    /// The host's.
+    fn has_needed(&mut self) -> Result<bool, Self::Error>;
 
     /// Marks a resource, for as long as this index lives and no longer.
     /// Returns whether it was marked before.

@@ -135,6 +135,16 @@ impl MacKey {
         }
     }
 
+    /// Makes a hasher of this key forget what was added: cheaper than a new one.
+    pub fn restart(&self, hasher: &mut MacHasher) {
+        match hasher {
+            MacHasher::Blake3(hasher) => {
+                hasher.reset();
+            }
+            MacHasher::Sha256(_) => *hasher = self.hasher(),
+        }
+    }
+
     /// The MAC of `bytes`.
     #[must_use]
     pub fn mac(&self, bytes: &[u8]) -> Mac {
@@ -174,6 +184,15 @@ impl MacHasher {
                 hasher.update(bytes);
             }
             Self::Sha256(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// The MAC of what was added so far; more may be.
+    #[must_use]
+    pub fn so_far(&self) -> Mac {
+        match self {
+            Self::Blake3(hasher) => Mac(*hasher.finalize().as_bytes()),
+            Self::Sha256(hasher) => Mac(hasher.clone().finalize().into_bytes().into()),
         }
     }
 

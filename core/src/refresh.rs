@@ -143,6 +143,7 @@ impl<L: Lend> Repository<'_, L> {
         let version = envelope::parse_header(&header, kind, newest).map_err(&damaged)?;
         read_exact(store, resource, name, end, &mut trailer, subject)?;
         let mut hasher = self.mac_key.hasher();
+        self.held.forget();
         let mut at = 0;
         while at < end {
             let io = &mut self.memory.io;
@@ -198,6 +199,7 @@ impl<L: Lend> Repository<'_, L> {
         size.checked_sub(ENVELOPE_BYTES).ok_or(FormatError::Truncated).map_err(&damaged)?;
         let end = size - TRAILER_BYTES as u64;
         let mut at = HEADER_BYTES as u64;
+        self.held.forget();
         let crate::repository::Memory { io, decode, .. } = &mut self.memory;
         let mut lent = decode.larger(work);
         let decoder = match &mut lent {

@@ -75,6 +75,59 @@ pub struct Repository<'m, L: Lend> {
     pub(crate) memory: Memory<'m>,
     /// What encodes blobs beside the work.
     pub(crate) pipeline: Option<LentPipeline<'m, L::Error>>,
+    pub(crate) held: Held,
+}
+
+/// Which part of a packfile is in the memory for input.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    packfile: Mac,
+    /// Where it starts in the file.
+    start: u64,
+    filled: usize,
+}
+
+impl Held {
+    /// To be called when the memory is used for something else.
+    pub(crate) fn forget(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Bytes of a blob, `done` bytes after its start: as many as are at hand,
+    /// or were read now. Blobs that are needed together mostly lie together:
+    /// near the last one more is read than was asked for.
+    pub(crate) fn part<'i, S: Store>(
+        &mut self,
+        store: &mut S,
+        io: &'i mut [u8],
+        at: &Location,
+        done: u64,
+    ) -> Result<&'i [u8], Error<S::Error>>
+    where
+        S::Error: HostError,
+    {
+        let subject = Subject::Packfile(at.packfile);
+        let left = u64::from(at.length_bytes).saturating_sub(done);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let from = (HEADER_BYTES as u64).saturating_add(at.offset_bytes).saturating_add(done);
+        let is_same = self.filled > 0 && self.packfile == at.packfile;
+        let skip = from.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+        if let Some(skip) = skip.filter(|skip| is_same && *skip < self.filled) {
+            let end = self.filled.min(skip.saturating_add(left));
+            return Ok(&io[skip..end]);
+        }
+        let is_near = is_same && from.abs_diff(self.start) <= 2 * io.len() as u64;
+        let room = if is_near { io.len() } else { left.min(io.len()) };
+        self.filled = 0;
+        let read = store
+            .get(StoreResource::Packfile, &at.packfile, from, &mut io[..room])
+            .map_err(|error| absent(error, subject))?;
+        if read == 0 {
+            return Err(Error::damaged(subject)(FormatError::Truncated));
+        }
+        *self = Self { packfile: at.packfile, start: from, filled: read };
+        Ok(&io[..read.min(left)])
+    }
 }
 
 /// A pipeline that a repository is lent.
@@ -188,7 +241,8 @@ impl<'m, L: Lend> Repository<'m, L> {
             None => MacKey::public(parsed.hashing, &parsed.repository_id),
         };
         let codec = Codec { compression: parsed.compression, cipher };
-        Ok(Self { host, store, index, facts, mac_key, codec, memory, pipeline: None })
+        let held = Held::default();
+        Ok(Self { host, store, index, facts, mac_key, codec, memory, pipeline: None, held })
     }
 
     /// Lends it what encodes blobs while others are made.
@@ -256,20 +310,11 @@ impl<'m, L: Lend> Repository<'m, L> {
         let Memory { io, decode, .. } = &mut self.memory;
         let mut decoder = CollectDecoder::new(&self.codec, decode, into)
             .map_err(Error::damaged(Subject::Config))?;
-        let payload = HEADER_BYTES as u64;
-        let (mut done, length) = (0, u64::from(at.length_bytes));
-        while done < length {
-            let step = usize::try_from(length - done).unwrap_or(usize::MAX).min(io.len());
-            let from = payload.saturating_add(at.offset_bytes).saturating_add(done);
-            let read = self
-                .store
-                .get(StoreResource::Packfile, &at.packfile, from, &mut io[..step])
-                .map_err(|error| absent(error, Subject::Packfile(at.packfile)))?;
-            if read == 0 {
-                return Err(Error::damaged(Subject::Packfile(at.packfile))(FormatError::Truncated));
-            }
-            decoder.push(&io[..read]).map_err(Error::damaged(subject))?;
-            done += read as u64;
+        let mut done = 0;
+        while done < u64::from(at.length_bytes) {
+            let part = self.held.part(&mut self.store, io, at, done)?;
+            decoder.push(part).map_err(Error::damaged(subject))?;
+            done += part.len() as u64;
         }
         decoder.finish().map_err(Error::damaged(subject))
     }

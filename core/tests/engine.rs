@@ -11,7 +11,7 @@ use tiroir_core::codec::{
 };
 use tiroir_core::compression::Compression;
 use tiroir_core::error::Error;
-use tiroir_core::index::{Index, StateSink as _};
+use tiroir_core::index::{Index, StateSink};
 use tiroir_core::limits::PATH_BYTES_MAX;
 use tiroir_core::mac::{HashAlgorithm, Mac, MacKey};
 use tiroir_core::pipeline::Batch;
@@ -139,10 +139,11 @@ fn check_all<S: Store<Error = TestError>>(store: S) -> ((usize, Vec<String>), S)
             }
         };
         check_states(repository, memory, &mut found).unwrap();
-        check_packfiles(repository, &check::Options::default(), &mut found).unwrap();
+        let options = check::Options::default();
+        let (_, proof) = check_packfiles(repository, &options, memory, &mut found).unwrap();
         let (mut after, mut snapshots) = (None, 0);
         while let Some(snapshot) = repository.index.next_snapshot(after.as_ref()).unwrap() {
-            let options = check::Options::default();
+            let options = check::Options { proof, ..options };
             check_snapshot(repository, &snapshot, None, &options, memory, &mut found).unwrap();
             (after, snapshots) = (Some(snapshot), snapshots + 1);
         }
@@ -561,6 +562,67 @@ fn every_flipped_byte_is_found() {
             let ((snapshots, bad), _) = check_all(damaged);
             assert!(snapshots == 0 || !bad.is_empty(), "{resource:?} missing");
         }
+    }
+}
+
+/// A blob that is not what its name says, in a packfile whose MAC is right.
+#[test]
+fn what_was_stored_damaged_is_found() {
+    let mut importer = MemImporter::new(b"/d");
+    importer.file(b"/d/file", b"some content");
+    importer.file(b"/d/dir/other", &bytes(1, 300_000));
+    importer.file(b"/d/dir/copy", &bytes(1, 300_000));
+    let (_, store) = back_up(new_store(), 1, &mut importer);
+    let (locations, store) = with(store, 2, |repository, memory| {
+        repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
+        repository.index.locations().collect::<Vec<_>>()
+    });
+    let key = MacKey::public(HashAlgorithm::Blake3, &[7; 16]);
+    for (kind, mac, at) in locations {
+        for part in [0, 1, 2] {
+            let mut damaged = store.clone();
+            let packfiles = damaged.resources_mut(StoreResource::Packfile);
+            let packfile = packfiles.get_mut(&at.packfile).unwrap();
+            let start = envelope::HEADER_BYTES + usize::try_from(at.offset_bytes).unwrap();
+            let length = usize::try_from(at.length_bytes).unwrap();
+            packfile[start + (length - 1) * part / 2] ^= 0x40;
+            let end = packfile.len() - envelope::TRAILER_BYTES;
+            let right = key.mac(&packfile[..end]);
+            packfile[end..].copy_from_slice(&right.0);
+            let ((_, bad), _) = check_all(damaged);
+            assert!(!bad.is_empty(), "{kind} {mac}");
+        }
+    }
+}
+
+/// What is not there when all that is there is good.
+#[test]
+fn what_no_state_tells_of_is_found() {
+    let mut importer = MemImporter::new(b"/d");
+    importer.file(b"/d/file", b"some content");
+    importer.file(b"/d/dir/other", &bytes(1, 300_000));
+    let (_, store) = back_up(new_store(), 1, &mut importer);
+    let (locations, store) = with(store, 2, |repository, memory| {
+        repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
+        repository.index.locations().collect::<Vec<_>>()
+    });
+    for (kind, mac, at) in locations {
+        if kind == ResourceKind::SNAPSHOT {
+            continue;
+        }
+        let (report, _) = with(store.clone(), 3, |repository, memory| {
+            repository.refresh(memory, &mut |_| OnDamage::Fail).unwrap();
+            repository.index.delete_location(kind, &mac, &at.packfile).unwrap();
+            let mut found = |_: &check::Event<'_, TestError>| {};
+            let options = check::Options::default();
+            let (packfiles, proof) =
+                check_packfiles(repository, &options, memory, &mut found).unwrap();
+            assert_eq!(packfiles.bad, 0);
+            let options = check::Options { proof, ..options };
+            let snapshot = repository.index.next_snapshot(None).unwrap().unwrap();
+            check_snapshot(repository, &snapshot, None, &options, memory, &mut found).unwrap()
+        });
+        assert!(report.bad > 0, "{kind} {mac}");
     }
 }
 

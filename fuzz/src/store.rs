@@ -25,6 +25,7 @@ use tiroir_core::snapshot::check::{
     self, check_bytes, check_packfiles, check_snapshot, check_states,
 };
 use tiroir_core::snapshot::restore::{self, Links, restore, restore_bytes};
+use tiroir_core::snapshot::sweep::Proof;
 use tiroir_core::snapshot::walk::{self, Event, Walk};
 use tiroir_core::snapshot::{ReadMemory, read_header};
 use tiroir_core::store::{Store, StoreResource};
@@ -323,12 +324,13 @@ pub fn examine(store: MemStore, key: Option<StoreKey>) -> Tally {
             let result = check_states(repository, memory, &mut |event| tally.found(event));
             tally.note(result);
             let options = check::Options::default();
-            let result = check_packfiles(repository, &options, &mut |event| tally.found(event));
-            tally.note(result);
+            let found = &mut |event: &check::Event<'_, TestError>| tally.found(event);
+            let result = check_packfiles(repository, &options, memory, found);
+            let proof = tally.note(result).map_or_else(Proof::default, |(_, proof)| proof);
             let mut after = None;
             while let Ok(Some(snapshot)) = repository.index.next_snapshot(after.as_ref()) {
                 after = Some(snapshot);
-                read(repository, &snapshot, memory, &mut tally);
+                read(repository, &snapshot, proof, memory, &mut tally);
             }
             add(repository, memory, &mut tally);
             let left = repository.store.0.as_ref().map(FaultStore::fuel);
@@ -340,9 +342,15 @@ pub fn examine(store: MemStore, key: Option<StoreKey>) -> Tally {
 
 type Opened<'m> = Repository<'m, Doubles<Counted>>;
 
-fn read(repository: &mut Opened<'_>, snapshot: &Mac, memory: &mut [u8], tally: &mut Tally) {
-    for fast in [true, false] {
-        let options = check::Options { fast };
+fn read(
+    repository: &mut Opened<'_>,
+    snapshot: &Mac,
+    proof: Proof,
+    memory: &mut [u8],
+    tally: &mut Tally,
+) {
+    for (fast, proof) in [(true, Proof::default()), (false, proof), (false, Proof::default())] {
+        let options = check::Options { fast, proof };
         let found = &mut |event: &check::Event<'_, TestError>| tally.found(event);
         let result = check_snapshot(repository, snapshot, None, &options, memory, found);
         tally.note(result);

@@ -127,7 +127,8 @@ fn check_all<S: Store<Error = HostsError>>(directory: &Path, store: S) -> u32 {
         };
         check_states(repository, memory, &mut found).unwrap();
         let options = check::Options::default();
-        check_packfiles(repository, &options, &mut found).unwrap();
+        let (_, proof) = check_packfiles(repository, &options, memory, &mut found).unwrap();
+        let options = check::Options { proof, ..options };
         let (mut after, mut count) = (None, 0);
         while let Some(snapshot) = repository.index.next_snapshot(after.as_ref()).unwrap() {
             check_snapshot(repository, &snapshot, None, &options, memory, &mut found).unwrap();

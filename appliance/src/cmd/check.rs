@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     context.with_repository(opened, work_bytes, |repo, memory| {
         let mut checker = Checker {
             context,
-            options: Options { fast: args.fast },
+            options: Options { fast: args.fast, ..Options::default() },
             failed: 0,
             is_store_damaged: false,
             out,
@@ -107,8 +107,9 @@ impl Checker<'_> {
         }
         let mut reporter = Reporter::new(self.context.globals, "check");
         let mut report = check_states(repo, memory, &mut |event| tell(event, &mut reporter))?;
-        let packfiles =
-            check_packfiles(repo, &self.options, &mut |event| tell(event, &mut reporter))?;
+        let (packfiles, proof) =
+            check_packfiles(repo, &self.options, memory, &mut |event| tell(event, &mut reporter))?;
+        self.options.proof = proof;
         report.good += packfiles.good;
         report.bad += packfiles.bad;
         report.bytes += packfiles.bytes;

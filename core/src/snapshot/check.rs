@@ -5,6 +5,7 @@
 //! with the directories, and every index with what it points to: nothing that
 //! stock would need for any command goes unread.
 
+use super::sweep::{Proof, Sweep};
 use super::walk::{Event as WalkEvent, Walk, entry_at};
 use super::{ReadMemory, read_header};
 use crate::btree::{Cursor, TreeKinds};
@@ -29,6 +30,9 @@ use crate::wire::xattr::XattrEntry;
 pub struct Options {
     /// Only see that everything is there, without reading content.
     pub fast: bool,
+    /// What [`check_packfiles`] has shown, which need not be read again. For
+    /// whole snapshots only.
+    pub proof: Proof,
 }
 
 /// What a check finds, as it goes.
@@ -100,17 +104,22 @@ pub fn check_states<L: Lend>(
     Ok(report)
 }
 
-/// Compares every packfile with its MAC.
+/// Compares every packfile with its MAC, and all that is in it. Only what is
+/// wrong with packfiles is reported; of blobs the checks of snapshots tell, to
+/// which what was shown is given.
 ///
 /// # Errors
 ///
-/// The host's. Damage is reported.
+/// [`Error::Memory`], [`Error::Cancelled`], and the host's. Damage is reported.
 pub fn check_packfiles<L: Lend>(
     repository: &mut Repository<'_, L>,
     options: &Options,
+    memory: &mut [u8],
     found: Sink<'_, L::Error>,
-) -> Result<Report, Error<L::Error>> {
+) -> Result<(Report, Proof), Error<L::Error>> {
     let mut report = Report::default();
+    let memory = ReadMemory::new(memory, repository.facts.chunking.max())?;
+    let mut sweep = Sweep::<HostSpool<L>>::new(repository, memory)?;
     let mut after = None;
     while let Some(packfile) = repository.index.next_packfile(after.as_ref())? {
         after = Some(packfile);
@@ -125,13 +134,15 @@ pub fn check_packfiles<L: Lend>(
             Some(bytes) => {
                 report.bytes += bytes;
                 found(&Event::Read { bytes });
-                let newest = Version::V1_0_0;
-                repository.verify_envelope(StoreResource::Packfile, &packfile, newest).map(drop)
+                sweep.packfile(repository, &packfile)
             }
         };
-        note(&mut report, None, result, found)?;
+        if !note(&mut report, None, result, found)? {
+            sweep.doubt();
+        }
     }
-    Ok(report)
+    let proof = if options.fast { Proof::default() } else { sweep.proof() };
+    Ok((report, proof))
 }
 
 /// Reports what went wrong, and ends the check for what is no damage.
@@ -173,6 +184,34 @@ pub fn check_snapshot<L: Lend>(
         let (needed_bytes, lent_bytes) = (needed as u64, lent as u64);
         return Err(Error::Memory { what: "a check", needed_bytes, lent_bytes });
     }
+    let whole = path.is_none();
+    if whole && options.proof.holds() {
+        let mut silent = |event: &Event<'_, L::Error>| {
+            if !matches!(event, Event::Bad { .. }) {
+                found(event);
+            }
+        };
+        let report = check_part(repository, snapshot, path, options, memory, &mut silent)?;
+        if report.bad == 0 && repository.index.has_needed()? {
+            return Ok(report);
+        }
+        // Something is wrong, and what is known of the packfiles does not say
+        // where.
+        repository.index.has_needed()?;
+    }
+    let options = Options { proof: Proof::default(), ..*options };
+    check_part(repository, snapshot, path, &options, memory, found)
+}
+
+fn check_part<L: Lend>(
+    repository: &mut Repository<'_, L>,
+    snapshot: &Mac,
+    path: Option<&[u8]>,
+    options: &Options,
+    memory: &mut [u8],
+    found: Sink<'_, L::Error>,
+) -> Result<Report, Error<L::Error>> {
+    let chunk_bytes = repository.facts.chunking.max();
     let (read, entry) = memory.split_at_mut(ReadMemory::bytes(chunk_bytes));
     let mut memory = ReadMemory::new(read, chunk_bytes)?;
     let mut report = Report::default();
@@ -238,6 +277,7 @@ impl<L: Lend> Check<'_, '_, L> {
             return self.entry_done(start, result);
         }
         walk.enter(self.repository, start, memory)?;
+        let mut path = [0; PATH_BYTES_MAX];
         while let Some(step) = walk.next(entry_memory)? {
             if step.event == WalkEvent::Leave {
                 continue;
@@ -246,7 +286,6 @@ impl<L: Lend> Check<'_, '_, L> {
                 return Err(Error::Cancelled);
             }
             let subject = Subject::Blob(ResourceKind::VFS_ENTRY, step.mac);
-            let mut path = [0; PATH_BYTES_MAX];
             let len = step.entry.path(&mut path).map_err(Error::damaged(subject))?;
             let path = &path[..len];
             self.walked = self.walked.wrapping_add(fingerprint(path, &step.mac));
@@ -292,7 +331,13 @@ impl<L: Lend> Check<'_, '_, L> {
     /// Reads an object and its chunks, or sees that they are there.
     fn object(&mut self, object: &Mac, memory: &mut ReadMemory<'_>) -> Result<(), Error<L::Error>> {
         let kind = ResourceKind::OBJECT;
-        if object.is_zero() || self.repository.index.is_marked(kind, object)? {
+        if object.is_zero() {
+            return Ok(());
+        }
+        if self.options.proof.covers(&mut self.repository.index, object)? {
+            return Ok(self.repository.index.need(kind, object)?);
+        }
+        if self.repository.index.is_marked(kind, object)? {
             return Ok(());
         }
         self.reader.open(self.repository, object, memory.chunk)?;
@@ -313,7 +358,11 @@ impl<L: Lend> Check<'_, '_, L> {
         Ok(())
     }
 
+    /// Sees that a blob is there, now or together with others.
     fn exists(&mut self, kind: ResourceKind, mac: &Mac) -> Result<(), Error<L::Error>> {
+        if self.options.proof.holds() {
+            return Ok(self.repository.index.need(kind, mac)?);
+        }
         if self.repository.has(kind, mac)? {
             Ok(())
         } else {
@@ -389,15 +438,15 @@ impl<L: Lend> Check<'_, '_, L> {
         mut each: impl FnMut(&mut Self, &[u8], &Mac, &mut ReadMemory<'_>) -> Result<(), Error<L::Error>>,
     ) -> Result<(), Error<L::Error>> {
         let mut cursor = Cursor::seek(self.repository, kinds, root, None, memory.node)?;
+        let mut key_memory = [0; PATH_BYTES_MAX + 512];
         loop {
             if self.repository.host.cancelled() {
                 return Err(Error::Cancelled);
             }
-            let mut key = [0; PATH_BYTES_MAX + 512];
             let next = cursor.next(self.repository, memory.node)?;
             let Some((found, mac)) = next else { return Ok(()) };
             let damaged = Error::damaged(Subject::Blob(kinds.root, *root));
-            let key = key
+            let key = key_memory
                 .get_mut(..found.len())
                 .ok_or(FormatError::Bound("key of a tree"))
                 .map_err(damaged)?;
@@ -417,7 +466,9 @@ impl<L: Lend> Check<'_, '_, L> {
         memory: &mut ReadMemory<'_>,
     ) -> Result<(), Error<L::Error>> {
         self.planted = self.planted.wrapping_add(fingerprint(key, mac));
-        if self.options.fast {
+        // With a proof the entry is what its MAC says: the same as in its
+        // directory, where it was read, if the tree is that of the directories.
+        if self.options.fast || self.options.proof.holds() {
             return self.exists(ResourceKind::VFS_ENTRY, mac);
         }
         // An entry that another snapshot has as well is not read again. That
@@ -473,7 +524,7 @@ impl<L: Lend> Check<'_, '_, L> {
         mac: &Mac,
         memory: &mut ReadMemory<'_>,
     ) -> Result<(), Error<L::Error>> {
-        if self.options.fast {
+        if self.options.fast || self.options.proof.holds() {
             return self.exists(ResourceKind::VFS_SUMMARY, mac);
         }
         let len = self.repository.read_blob(ResourceKind::VFS_SUMMARY, mac, memory.entry)?;

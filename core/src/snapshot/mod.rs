@@ -3,6 +3,7 @@
 //! - [`backup`]: importer to store;
 //! - [`walk`]: the entries of a snapshot, depth first;
 //! - [`check`]: everything that a snapshot needs, read and compared;
+//! - [`sweep`]: packfiles and what is in them, read once, for all snapshots;
 //! - [`restore`]: store to exporter.
 
 pub mod backup;
@@ -10,6 +11,7 @@ pub mod check;
 mod previous;
 pub mod restore;
 pub mod scan;
+pub mod sweep;
 pub mod walk;
 
 use crate::error::{Error, Subject};

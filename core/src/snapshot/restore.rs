@@ -199,11 +199,11 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
             return Ok(());
         }
         walk.enter(self.repository, source, memory)?;
+        let mut path = [0; PATH_BYTES_MAX];
         while let Some(step) = walk.next(entry_memory)? {
             if self.repository.host.cancelled() {
                 return Err(Error::Cancelled);
             }
-            let mut path = [0; PATH_BYTES_MAX];
             let len = step.entry.path(&mut path).map_err(broken)?;
             let path = &path[..len];
             let prefix = if source == b"/" { 1 } else { source.len() + 1 };

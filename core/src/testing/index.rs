@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
 use super::TestError;
 use crate::index::{Index, Location, StateSink};
@@ -22,6 +24,7 @@ pub struct MemIndex {
     /// Of those, what could not be read.
     unreadable: BTreeSet<Mac>,
     marks: BTreeSet<(ResourceKind, Mac)>,
+    needed: BTreeSet<(ResourceKind, Mac)>,
 }
 
 /// What the states say.
@@ -166,6 +169,36 @@ impl Index for MemIndex {
     fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, TestError> {
         let mut packfiles = self.packfiles().map(|(packfile, _)| packfile);
         Ok(packfiles.find(|packfile| after.is_none_or(|after| packfile > after)))
+    }
+
+    fn each_located(
+        &mut self,
+        packfile: &Mac,
+        each: &mut dyn FnMut(ResourceKind, &Mac, &Location) -> ControlFlow<()>,
+    ) -> Result<(), TestError> {
+        let here = self.locations().filter(|(_, _, at)| at.packfile == *packfile);
+        let mut sorted: Vec<_> =
+            here.map(|(kind, mac, at)| (at.offset_bytes, kind, mac, at)).collect();
+        sorted.sort_by_key(|(offset_bytes, kind, mac, _)| (*offset_bytes, *kind, *mac));
+        for (_, kind, mac, at) in sorted {
+            if each(kind, &mac, &at).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn need(&mut self, kind: ResourceKind, mac: &Mac) -> Result<(), TestError> {
+        self.needed.insert((kind, *mac));
+        Ok(())
+    }
+
+    fn has_needed(&mut self) -> Result<bool, TestError> {
+        let mut whole = true;
+        for (kind, mac) in core::mem::take(&mut self.needed) {
+            whole &= self.find(kind, &mac)?.is_some();
+        }
+        Ok(whole)
     }
 
     fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool, TestError> {
@@ -317,7 +350,7 @@ mod tests {
         // 1 is a child of 2, which is a child of one that is not there.
         index.state_header(&mac(1), Version::V1_0_0, &mac(2)).unwrap();
         index.state_header(&mac(2), Version::V1_1_0, &mac(7)).unwrap();
-        let mut order = alloc::vec::Vec::new();
+        let mut order = Vec::new();
         while let Some((state, _)) = index.next_unread_state().unwrap() {
             index.state_read(&state).unwrap();
             order.push(state);

@@ -5,6 +5,7 @@
 //! out of it, at no moment. Paths may be longer than the kernel takes at once.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -16,9 +17,9 @@ const PASS: OFlags =
 /// A directory, and the last one below it that something was asked of.
 #[derive(Debug)]
 pub(crate) struct Beneath {
-    base: OwnedFd,
+    base: Arc<OwnedFd>,
     /// Path of a directory below the base, and the directory.
-    last: Option<(Vec<u8>, OwnedFd)>,
+    last: Option<(Vec<u8>, Arc<OwnedFd>)>,
 }
 
 /// The directory that an entry lies in, and its name there.
@@ -29,7 +30,7 @@ pub(crate) struct Place<'d, 'p> {
 
 impl Beneath {
     pub(crate) fn new(base: OwnedFd) -> Self {
-        Self { base, last: None }
+        Self { base: Arc::new(base), last: None }
     }
 
     /// The directory itself.
@@ -61,10 +62,20 @@ impl Beneath {
             let mut held = self.last.take().map(|(held, _)| held).unwrap_or_default();
             held.clear();
             held.extend_from_slice(directory);
-            self.last = Some((held, opened));
+            self.last = Some((held, Arc::new(opened)));
         }
         let parent = self.last.as_ref().map_or(self.base.as_fd(), |(_, fd)| fd.as_fd());
         Ok(Place { parent, name })
+    }
+
+    /// The directory that `path` lies in, to be kept.
+    ///
+    /// As [`place`](Self::place).
+    pub(crate) fn parent(&mut self, path: &[u8]) -> rustix::io::Result<Arc<OwnedFd>> {
+        self.place(path)?;
+        let in_base = !path.contains(&b'/');
+        let held = self.last.as_ref().filter(|_| !in_base);
+        Ok(Arc::clone(held.map_or(&self.base, |(_, fd)| fd)))
     }
 
     /// Opens a directory below, from the last one if that is on the way.

@@ -26,6 +26,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
@@ -62,7 +63,7 @@ const DIRECTORY: OFlags =
 #[derive(Debug)]
 struct NewFile {
     file: File,
-    parent: OwnedFd,
+    parent: Arc<OwnedFd>,
     temporary: String,
     path: Vec<u8>,
     /// Where the next bytes go.
@@ -88,6 +89,9 @@ pub struct FsExporter {
     file: Option<NewFile>,
     is_root: bool,
     skip_permissions: bool,
+    /// Start of the names of files that are not finished, and their number.
+    temporary: String,
+    temporaries: u64,
     warnings: Warnings,
     /// By [`Kept`].
     warned: [bool; 3],
@@ -115,6 +119,8 @@ impl FsExporter {
             file: None,
             is_root: rustix::process::geteuid().is_root(),
             skip_permissions: false,
+            temporary: format!(".tiroir-{}", random_suffix()?),
+            temporaries: 0,
             warnings: Warnings::default(),
             warned: [false; 3],
         })
@@ -190,20 +196,39 @@ impl FsExporter {
         Ok(())
     }
 
-    fn set_owner(&mut self, fd: BorrowedFd<'_>, info: &FileInfo<'_>) -> rustix::io::Result<()> {
-        let (Some((uid, gid)), true) = (owner(info), self.is_root) else { return Ok(()) };
+    /// A name for something that is not finished, which nothing else has.
+    fn temporary_name(&mut self) -> String {
+        self.temporaries += 1;
+        format!("{}-{:x}", self.temporary, self.temporaries)
+    }
+
+    /// Sets the owner of what has `stat`, and returns what it has then.
+    fn set_owner(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        stat: Stat,
+        info: &FileInfo<'_>,
+    ) -> rustix::io::Result<Stat> {
+        let (Some((uid, gid)), true) = (owner(info), self.is_root) else { return Ok(stat) };
+        // Most belong to whoever restores them: that needs no call.
+        if (stat.st_uid, stat.st_gid) == (uid.as_raw(), gid.as_raw()) {
+            return Ok(stat);
+        }
         // Works for what is only named by its descriptor, too.
         let changed = rustix::fs::chownat(fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH);
-        self.tolerate(Kept::Owner, changed)
+        self.tolerate(Kept::Owner, changed)?;
+        rustix::fs::fstat(fd)
     }
 
     /// Gives an open file or directory all that `info` says.
     fn set_all(&mut self, fd: BorrowedFd<'_>, info: &FileInfo<'_>) -> rustix::io::Result<()> {
         if !self.skip_permissions {
-            self.set_owner(fd, info)?;
-            let mode = allowed_mode(&rustix::fs::fstat(fd)?, info);
-            let changed = rustix::fs::fchmod(fd, mode);
-            self.tolerate(Kept::Mode, changed)?;
+            let stat = self.set_owner(fd, rustix::fs::fstat(fd)?, info)?;
+            let mode = allowed_mode(&stat, info);
+            if mode != to_mode(raw_mode(&stat)) {
+                let changed = rustix::fs::fchmod(fd, mode);
+                self.tolerate(Kept::Mode, changed)?;
+            }
         }
         let changed = rustix::fs::futimens(fd, &times(info));
         self.tolerate(Kept::Times, changed)
@@ -220,7 +245,7 @@ impl FsExporter {
             return Err(Errno::STALE);
         }
         if !self.skip_permissions {
-            self.set_owner(fd.as_fd(), info)?;
+            self.set_owner(fd.as_fd(), stat, info)?;
             if info.mode & mode::SYMLINK == 0 {
                 let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
                 let changed = rustix::fs::chmod(path, allowed_mode(&stat, info));
@@ -271,13 +296,12 @@ impl FsExporter {
         path: &[u8],
         make: impl Fn(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<()>,
     ) -> Result<()> {
-        let shown = self.shown(path);
+        let (shown, temporary) = (self.shown(path), self.temporary_name());
         let place = self.beneath.place(path).at("make", &shown)?;
         match make(place.parent, place.name) {
             Err(Errno::EXIST) => {}
             other => return other.at("make", &shown),
         }
-        let temporary = temporary_name()?;
         make(place.parent, temporary.as_bytes()).at("make", &shown)?;
         let renamed =
             rustix::fs::renameat(place.parent, temporary.as_bytes(), place.parent, place.name);
@@ -368,11 +392,10 @@ impl Exporter for FsExporter {
     fn begin_file(&mut self, path: &[u8], _size_bytes: u64) -> Result<()> {
         self.abandon_file();
         let (mode, shown) = (self.new_mode(false), self.shown(path));
-        let place = self.beneath.place(path).at("create", &shown)?;
-        let temporary = temporary_name()?;
+        let temporary = self.temporary_name();
+        let parent = self.beneath.parent(path).at("create", &shown)?;
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let parent = place.parent.try_clone_to_owned().at("create", &shown)?;
         let file = rustix::fs::openat(&parent, temporary.as_bytes(), flags, mode)
             .at("create", &shown)?
             .into();
@@ -482,10 +505,6 @@ impl fmt::Debug for FsExporter {
 
 /// Rule that an engine breaks when it does not begin a file.
 const NOT_BEGUN: &str = "no file was begun";
-
-fn temporary_name() -> Result<String> {
-    Ok(format!(".tiroir-{}", random_suffix()?))
-}
 
 fn is_zero(block: &[u8]) -> bool {
     // Most blocks show at their start that they are none. The rest without an

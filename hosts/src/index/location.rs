@@ -83,6 +83,11 @@ pub(super) fn prefix(kind: ResourceKind, mac: &Mac) -> [u8; NAME_BYTES] {
     prefix
 }
 
+/// What [`prefix`] was made of.
+pub(super) fn named(prefix: &[u8; NAME_BYTES]) -> (ResourceKind, Mac) {
+    (ResourceKind(prefix[field::KIND]), Mac(bytes(prefix, field::MAC)))
+}
+
 impl Located {
     /// The record; `order` is less for what was said before.
     pub(super) fn emit(&self, order: u32) -> [u8; LOCATION_BYTES] {

@@ -38,6 +38,7 @@ mod scratch;
 mod tests;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,7 +53,10 @@ use tiroir_core::time::Timestamp;
 pub(crate) use self::database::Database;
 pub use self::fallback::{Fallback, Remake};
 use self::files::{Hold, path_of, remove_files};
-use self::location::{ByName, ByPackfile, Flag, LOCATION_BYTES, Located, PACKED_BYTES, prefix};
+use self::location::{
+    ByName, ByPackfile, Flag, LOCATION_BYTES, Located, NAME_BYTES, Names, PACKED_BYTES, Packed,
+    named, prefix,
+};
 pub use self::query::{PackedBlob, Packfile, Totals};
 use self::runs::{NAME_PREFIX, Note, Place, Record as _, Runs, Start};
 use self::schema::{Found, PackfileRow, flags};
@@ -64,6 +68,9 @@ const PACKFILE_SLOTS: usize = 256;
 
 /// Packfiles whose rows are kept in memory.
 const ROW_SLOTS: usize = 512;
+
+/// Where fewer than one of so many are needed, each is looked up.
+const NEEDED_OF_ALL: u64 = 8;
 
 /// Locations of one blob that are looked at: copies of it in as many packfiles.
 const COPIES_MAX: usize = 64;
@@ -193,6 +200,8 @@ pub struct SqliteIndex {
     generation: i64,
     /// All locations by packfile, if somebody asked for that.
     ordered: Option<Runs<ByPackfile, PACKED_BYTES>>,
+    /// Names of blobs that are needed.
+    needed: Option<Runs<Names, NAME_BYTES>>,
     slots: Vec<Option<Slot>>,
     /// Rows of packfiles by their numbers.
     rows: Vec<Option<PackfileRow>>,
@@ -351,6 +360,7 @@ impl SqliteIndex {
             noted: false,
             generation: 0,
             ordered: None,
+            needed: None,
             slots: vec![None; PACKFILE_SLOTS],
             rows: vec![None; ROW_SLOTS],
             found: Vec::new(),
@@ -469,17 +479,7 @@ impl SqliteIndex {
 
     /// The row of that number, from memory if it was asked for lately.
     fn row_numbered(&mut self, number: u32) -> rusqlite::Result<Option<PackfileRow>> {
-        let id = i64::from(number);
-        let place = row_slot(id);
-        if let Some(row) = self.rows[place].filter(|row| row.id == id) {
-            return Ok(Some(row));
-        }
-        let sql = "SELECT id, mac, flags, state, declared_ns, coloured_ns, checked
-                   FROM packfiles WHERE id = ?";
-        let mut statement = self.main.connection.prepare_cached(sql)?;
-        let row = statement.query_row([id], |row| PackfileRow::parse(row, 0)).optional()?;
-        self.rows[place] = row;
-        Ok(row)
+        numbered(&self.main, &mut self.rows, number)
     }
 
     /// The row of a packfile, which is made if there is none.
@@ -727,6 +727,37 @@ impl SqliteIndex {
     }
 
     // Blobs.
+
+    /// Whether all of some names, which come in order, have locations that may
+    /// be used.
+    fn has_sorted(
+        &mut self,
+        names: &mut dyn FnMut() -> Result<Option<[u8; NAME_BYTES]>>,
+    ) -> Result<bool> {
+        let mut located = self.locations.sorted()?;
+        let mut next = located.next()?;
+        while let Some(name) = names()? {
+            let mut found = false;
+            while let Some(record) = &next {
+                let order = record[..NAME_BYTES].cmp(&name);
+                if order.is_gt() {
+                    break;
+                }
+                if order.is_eq() && !found {
+                    let parsed = Located::parse(record).ok_or_else(schema::damage);
+                    let number = self.main.check("look up a blob in", parsed)?.packfile;
+                    let row = numbered(&self.main, &mut self.rows, number);
+                    let row = self.main.check("look up a packfile in", row)?;
+                    found = row.is_some_and(|row| flags::usable(row.flags));
+                }
+                next = located.next()?;
+            }
+            if !found {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 
     fn find_stored(&mut self, kind: ResourceKind, mac: &Mac) -> Result<Option<Location>> {
         let found = &mut self.found;
@@ -1037,6 +1068,59 @@ impl Index for SqliteIndex {
         self.ask(|index| index.find_usable_packfile(after))
     }
 
+    fn each_located(
+        &mut self,
+        packfile: &Mac,
+        each: &mut dyn FnMut(ResourceKind, &Mac, &Location) -> ControlFlow<()>,
+    ) -> Result<()> {
+        // Together, as numbers of packfiles change when the index is made anew.
+        let row = self.ask(|index| {
+            index.order()?;
+            index.check("look up a packfile in", index.row_of(packfile))
+        })?;
+        let row = row.filter(|row| flags::usable(row.flags));
+        let (Some(row), Some(ordered)) = (row, &mut self.ordered) else { return Ok(()) };
+        let number = u32::try_from(row.id).unwrap_or(u32::MAX);
+        let mut sorted = ordered.sorted_from(Start::At(&number.to_be_bytes()))?;
+        while let Some(record) = sorted.next()? {
+            let Packed { packfile: found, offset_bytes, kind, mac, length_bytes } =
+                Packed::parse(&record);
+            let at = Location { packfile: *packfile, offset_bytes, length_bytes };
+            if found != number || each(kind, &mac, &at).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn need(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
+        let options = &self.options;
+        let needed = self.needed.get_or_insert_with(|| {
+            let place = Place::Hidden(options.spool_directory.clone());
+            Runs::new(place, options.quarter(), 0, 0)
+        });
+        needed.push(prefix(kind, mac))
+    }
+
+    fn has_needed(&mut self) -> Result<bool> {
+        let Some(mut needed) = self.needed.take() else { return Ok(true) };
+        needed.finish()?;
+        self.ask(|index| {
+            let mut names = needed.sorted()?;
+            if needed.len().saturating_mul(NEEDED_OF_ALL) < index.locations.len() {
+                while let Some(name) = names.next()? {
+                    let (kind, mac) = named(&name);
+                    if index.find_stored(kind, &mac)?.is_none() {
+                        return Ok(false);
+                    }
+                }
+                return Ok(true);
+            }
+            let has_all = index.has_sorted(&mut || names.next());
+            index.noticed(has_all)
+        })
+    }
+
     fn mark(&mut self, kind: ResourceKind, mac: &Mac) -> Result<bool> {
         self.scratch()?.mark(kind, mac)
     }
@@ -1219,4 +1303,23 @@ fn remove_left(path: &Path, options: &IndexOptions) {
     if tidied.is_err_and(|error| error.is_damaged_database()) {
         let _ = remove_files(path);
     }
+}
+
+/// The row of a packfile, from `rows` if it was asked for lately.
+fn numbered(
+    main: &Database,
+    rows: &mut [Option<PackfileRow>],
+    number: u32,
+) -> rusqlite::Result<Option<PackfileRow>> {
+    let id = i64::from(number);
+    let place = row_slot(id);
+    if let Some(row) = rows[place].filter(|row| row.id == id) {
+        return Ok(Some(row));
+    }
+    let sql = "SELECT id, mac, flags, state, declared_ns, coloured_ns, checked
+               FROM packfiles WHERE id = ?";
+    let mut statement = main.connection.prepare_cached(sql)?;
+    let row = statement.query_row([id], |row| PackfileRow::parse(row, 0)).optional()?;
+    rows[place] = row;
+    Ok(row)
 }

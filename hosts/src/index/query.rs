@@ -129,7 +129,7 @@ impl SqliteIndex {
     }
 
     /// Sorts all locations in the order of packfiles.
-    fn order(&mut self) -> Result<()> {
+    pub(super) fn order(&mut self) -> Result<()> {
         if self.ordered.is_some() {
             return Ok(());
         }

@@ -595,24 +595,32 @@ struct Reader<'r, const N: usize> {
     next: u64,
     buffer: Vec<u8>,
     at: usize,
+    /// Records of the first group that are passed over.
+    skip: usize,
 }
 
 impl<'r, const N: usize> Reader<'r, N> {
     fn new(run: &'r Run<N>) -> Self {
-        Self { run, next: 0, buffer: Vec::new(), at: 0 }
+        Self::at(run, 0)
+    }
+
+    /// From a record on.
+    fn at(run: &'r Run<N>, record: u64) -> Self {
+        let skip = small(record % GROUP_RECORDS);
+        Self { run, next: record / GROUP_RECORDS, buffer: Vec::new(), at: 0, skip }
     }
 
     fn next(&mut self, directory: &Path) -> Result<Option<[u8; N]>> {
         if self.at == self.buffer.len() {
-            if self.next == self.run.group_count() {
+            if self.next >= self.run.group_count() {
                 return Ok(None);
             }
             let count = (IO_BYTES as u64 / Run::<N>::GROUP_FILE_BYTES).max(1);
             self.run.read_groups(self.next, count, &mut self.buffer, directory)?;
             self.next = (self.next + count).min(self.run.group_count());
-            self.at = 0;
+            self.at = std::mem::take(&mut self.skip) * N;
         }
-        let record = self.buffer[self.at..].first_chunk::<N>().copied();
+        let record = self.buffer.get(self.at..).unwrap_or_default().first_chunk::<N>().copied();
         self.at += N;
         Ok(record)
     }
@@ -815,6 +823,7 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
     /// Merges everything, without what `keep` turns down.
     pub(super) fn purge(&mut self, keep: &mut dyn FnMut(&[u8; N]) -> bool) -> Result<()> {
         self.flush()?;
+        self.buffer = Vec::new();
         if self.runs.is_empty() {
             return Ok(());
         }
@@ -850,6 +859,26 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
         merged::<K, N>(&self.runs, self.place.directory(), &mut |record| {
             if K::settle(record) { each(record) } else { Ok(()) }
         })
+    }
+
+    /// Number of records that are written, with those of the same key.
+    pub(super) fn len(&self) -> u64 {
+        self.runs.iter().map(|run| run.records).sum()
+    }
+
+    /// All records that are written, in order.
+    pub(super) fn sorted(&self) -> Result<Sorted<'_, K, N>> {
+        Sorted::new(self.runs.iter().map(Reader::new).collect(), self.place.directory())
+    }
+
+    /// Those of them from `start` on.
+    pub(super) fn sorted_from(&mut self, start: Start<'_>) -> Result<Sorted<'_, K, N>> {
+        let directory = self.place.directory();
+        let mut readers = Vec::with_capacity(self.runs.len());
+        for run in &self.runs {
+            readers.push(Reader::at(run, run.first(start, &mut self.piece, directory)?));
+        }
+        Sorted::new(readers, directory)
     }
 
     /// Calls `each` with the records whose keys begin with `prefix`, run by run
@@ -1000,23 +1029,40 @@ fn merged<K: Record<N>, const N: usize>(
     directory: &Path,
     each: &mut dyn FnMut(&mut [u8; N]) -> Result<()>,
 ) -> Result<()> {
-    let mut readers: Vec<Reader<'_, N>> = runs.iter().map(Reader::new).collect();
-    let mut heads = Vec::with_capacity(readers.len());
-    for reader in &mut readers {
-        heads.push(reader.next(directory)?);
+    let mut sorted = Sorted::<K, N>::new(runs.iter().map(Reader::new).collect(), directory)?;
+    while let Some(mut record) = sorted.next_folded()? {
+        each(&mut record)?;
     }
-    loop {
-        let key = |record: &[u8; N]| -> [u8; N] {
-            let mut key = *record;
-            key[K::KEY_BYTES..].fill(0);
-            key
-        };
+    Ok(())
+}
+
+/// The records of several runs, in order.
+pub(super) struct Sorted<'r, K, const N: usize> {
+    /// Oldest run first.
+    readers: Vec<Reader<'r, N>>,
+    /// The next record of each.
+    heads: Vec<Option<[u8; N]>>,
+    directory: &'r Path,
+    kind: std::marker::PhantomData<K>,
+}
+
+impl<'r, K: Record<N>, const N: usize> Sorted<'r, K, N> {
+    fn new(mut readers: Vec<Reader<'r, N>>, directory: &'r Path) -> Result<Self> {
+        let mut heads = Vec::with_capacity(readers.len());
+        for reader in &mut readers {
+            heads.push(reader.next(directory)?);
+        }
+        Ok(Self { readers, heads, directory, kind: std::marker::PhantomData })
+    }
+
+    /// The next record, folded with those of the same key.
+    fn next_folded(&mut self) -> Result<Option<[u8; N]>> {
         // Few runs: a heap would not be faster.
-        let lowest =
-            heads.iter().flatten().min_by(|one, two| one[..K::KEY_BYTES].cmp(&two[..K::KEY_BYTES]));
-        let Some(lowest) = lowest.map(key) else { return Ok(()) };
+        let heads = self.heads.iter().flatten();
+        let lowest = heads.min_by(|one, two| one[..K::KEY_BYTES].cmp(&two[..K::KEY_BYTES]));
+        let Some(lowest) = lowest.copied() else { return Ok(None) };
         let mut folded: Option<[u8; N]> = None;
-        for (reader, head) in readers.iter_mut().zip(&mut heads) {
+        for (reader, head) in self.readers.iter_mut().zip(&mut self.heads) {
             while let Some(record) = head
                 && record[..K::KEY_BYTES] == lowest[..K::KEY_BYTES]
             {
@@ -1024,12 +1070,20 @@ fn merged<K: Record<N>, const N: usize>(
                     None => folded = Some(*record),
                     Some(older) => K::fold(older, record),
                 }
-                *head = reader.next(directory)?;
+                *head = reader.next(self.directory)?;
             }
         }
-        if let Some(mut record) = folded {
-            each(&mut record)?;
+        Ok(folded)
+    }
+
+    /// The next record that is of use, settled.
+    pub(super) fn next(&mut self) -> Result<Option<[u8; N]>> {
+        while let Some(mut record) = self.next_folded()? {
+            if K::settle(&mut record) {
+                return Ok(Some(record));
+            }
         }
+        Ok(None)
     }
 }
 

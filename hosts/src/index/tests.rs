@@ -74,6 +74,48 @@ fn name(space: u8, number: u64) -> Mac {
 const KINDS: [ResourceKind; 4] =
     [ResourceKind::CHUNK, ResourceKind::OBJECT, ResourceKind::SNAPSHOT, ResourceKind::PACKFILE];
 
+/// What lies in packfiles, in its order.
+fn compare_located(index: &mut SqliteIndex, model: &Model) {
+    for packfile in (0..20).map(|number| name(2, number)) {
+        let mut found = Vec::new();
+        let note = &mut |kind: ResourceKind, mac: &Mac, at: &Location| {
+            assert_eq!(at.packfile, packfile);
+            found.push((at.offset_bytes, kind.0, *mac, at.length_bytes));
+            ControlFlow::Continue(())
+        };
+        index.each_located(&packfile, note).unwrap();
+        let all = model.locations.iter().filter(|((_, _, place), _)| *place == packfile);
+        let mut wanted: Vec<_> = all
+            .map(|((kind, mac, _), (offset, length))| (*offset, *kind, *mac, *length))
+            .filter(|_| model.is_usable(&packfile))
+            .collect();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted);
+    }
+}
+
+/// Whether all of some blobs are there: of many, and of few.
+fn compare_needed(index: &mut SqliteIndex, model: &Model) {
+    let kind = ResourceKind::CHUNK;
+    let there: Vec<Mac> = (0..300)
+        .map(|number| name(1, number))
+        .filter(|mac| !model.find(kind, mac).is_empty())
+        .collect();
+    let absent = (0..320).map(|number| name(1, number)).find(|mac| !there.contains(mac)).unwrap();
+    for count in [there.len(), 1] {
+        for lacks in [false, true] {
+            for mac in there.iter().take(count).chain(there.iter().take(count)) {
+                index.need(kind, mac).unwrap();
+            }
+            if lacks {
+                index.need(kind, &absent).unwrap();
+            }
+            assert_eq!(index.has_needed().unwrap(), !lacks);
+        }
+    }
+    assert!(index.has_needed().unwrap());
+}
+
 /// One random entry of a state, to the index and to the model.
 fn random_entry(random: &mut Random, index: &mut SqliteIndex, model: &mut Model) {
     let kind = KINDS[usize::try_from(random.below(3)).unwrap()];
@@ -123,6 +165,8 @@ fn random_entry(random: &mut Random, index: &mut SqliteIndex, model: &mut Model)
 }
 
 fn compare(index: &mut SqliteIndex, model: &Model) {
+    compare_located(index, model);
+    compare_needed(index, model);
     for number in 0..320 {
         let mac = name(1, number);
         for kind in &KINDS[..3] {
@@ -150,13 +194,18 @@ fn compare(index: &mut SqliteIndex, model: &Model) {
 fn compare_packfiles(index: &mut SqliteIndex, model: &Model) {
     let mut after = None;
     let there = model.declared.iter().filter(|(packfile, _)| !model.deleted.contains(packfile));
+    let mut usable = BTreeSet::new();
+    let mut last = None;
+    while let Some(packfile) = index.next_packfile(last.as_ref()).unwrap() {
+        assert!(model.is_usable(&packfile) && usable.insert(packfile));
+        last = Some(packfile);
+    }
     let mut blob_count = 0;
     let mut packfile_count = 0;
     for (packfile, (state, declared)) in there {
         let found = index.next_known_packfile(after.as_ref()).unwrap().unwrap();
         let coloured = model.colours.get(&(ResourceKind::PACKFILE.0, *packfile)).copied();
-        let usable = index.next_packfile(after.as_ref()).unwrap();
-        assert_eq!(usable == Some(*packfile), coloured.is_none());
+        assert_eq!(usable.contains(packfile), coloured.is_none());
         let wanted = Packfile { name: *packfile, state: *state, declared: *declared, coloured };
         assert_eq!(found, wanted);
         assert_eq!(index.find_packfile(packfile).unwrap(), Some(wanted));
