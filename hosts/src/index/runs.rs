@@ -691,7 +691,6 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
     }
 
     /// Number of records that are written, repeated ones included.
-    #[cfg(test)]
     pub(super) fn len(&self) -> u64 {
         self.runs.iter().map(|run| run.records).sum()
     }
@@ -859,11 +858,6 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
         merged::<K, N>(&self.runs, self.place.directory(), &mut |record| {
             if K::settle(record) { each(record) } else { Ok(()) }
         })
-    }
-
-    /// Number of records that are written, with those of the same key.
-    pub(super) fn len(&self) -> u64 {
-        self.runs.iter().map(|run| run.records).sum()
     }
 
     /// All records that are written, in order.
