@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the program itself, SQLite, buffers of connectors | [`PROCESS_BYTES`] |
 //! | write-behind buffers of spools | [`SPOOLS_BYTES`] |
-//! | index and its filter | 1/16 and 1/64 of all, from [`INDEX_CACHE_BYTES_MIN`] and [`INDEX_FILTER_BYTES_MIN`] on |
+//! | index and its filter | 1/16 and 1/24 of all, from [`INDEX_CACHE_BYTES_MIN`] and [`INDEX_FILTER_BYTES_MIN`] on |
 //! | [`Repository`](tiroir_core::repository::Repository): input | [`IO_BYTES`] |
 //! | what waits to be written | [`OUT_BYTES`] |
 //! | encoding, with larger tables where there is room | [`ENCODE_SCRATCH_BYTES_MIN`] to [`ENCODE_SCRATCH_BYTES`] |
@@ -51,7 +51,7 @@ pub(crate) const INDEX_CACHE_BYTES_MIN: u64 = MIB / 2;
 pub(crate) const INDEX_CACHE_BYTES_MAX: u64 = 32 * MIB;
 
 /// Least filter of the index.
-pub(crate) const INDEX_FILTER_BYTES_MIN: u64 = MIB / 4;
+pub(crate) const INDEX_FILTER_BYTES_MIN: u64 = MIB;
 
 /// Most filter of the index.
 pub(crate) const INDEX_FILTER_BYTES_MAX: u64 = 8 * MIB;
@@ -117,7 +117,7 @@ impl Parts {
         let mut parts = Self {
             index_cache_bytes: (budget_bytes / 16)
                 .clamp(INDEX_CACHE_BYTES_MIN, INDEX_CACHE_BYTES_MAX),
-            index_filter_bytes: (budget_bytes / 64)
+            index_filter_bytes: (budget_bytes / 24)
                 .clamp(INDEX_FILTER_BYTES_MIN, INDEX_FILTER_BYTES_MAX),
             encode_bytes: ENCODE_SCRATCH_BYTES_MIN as u64,
             work_bytes: 0,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tiroir_core::chunker::{Chunker, Parameters};
 use tiroir_core::crypto::seal::{NONCE_BYTES, PIECE_OVERHEAD_BYTES, PieceSealer};
 use tiroir_core::crypto::{KEY_BYTES, Suite};
+use tiroir_core::entropy::Histogram;
 use tiroir_core::limits::PIECE_BYTES;
 use tiroir_core::store::Store as _;
 use tiroir_core::wire::config::Chunking;
@@ -34,14 +35,30 @@ pub enum Work {
     Compress,
     /// Read and seal, in pieces of 64 KiB.
     Seal,
-    /// All of that.
+    /// Read, cut, hash, compress and seal.
     All,
+    /// Read, and count bytes, for the entropy that each chunk is recorded with.
+    Count,
+    /// Read, and write to another file.
+    Write,
+    /// What the format asks for: all of that, and three hashes: of the chunk, of
+    /// the file, and of the packfile.
+    Format,
 }
 
 impl Work {
     /// Each, in the order of the work.
-    pub const EACH: [Self; 6] =
-        [Self::Read, Self::Cut, Self::Hash, Self::Compress, Self::Seal, Self::All];
+    pub const EACH: [Self; 9] = [
+        Self::Read,
+        Self::Cut,
+        Self::Hash,
+        Self::Compress,
+        Self::Seal,
+        Self::All,
+        Self::Count,
+        Self::Write,
+        Self::Format,
+    ];
 
     /// Its name.
     #[must_use]
@@ -53,11 +70,27 @@ impl Work {
             Self::Compress => "read, LZ4",
             Self::Seal => "read, AES-256-GCM-SIV",
             Self::All => "all of it, in sequence",
+            Self::Count => "read, entropy",
+            Self::Write => "read, write to a file",
+            Self::Format => "all of it, with three hashes, as the format asks for",
         }
     }
 
     fn does(self, part: Self) -> bool {
-        self == part || self == Self::All
+        match self {
+            Self::All => !matches!(part, Self::Count | Self::Write),
+            Self::Format => true,
+            _ => self == part,
+        }
+    }
+
+    /// How often the bytes are hashed.
+    fn hashes(self) -> u32 {
+        match self {
+            Self::Hash | Self::All => 1,
+            Self::Format => 3,
+            _ => 0,
+        }
     }
 }
 
@@ -119,6 +152,8 @@ struct Bench {
     piece: Vec<u8>,
     sealer: PieceSealer,
     nonces: u64,
+    histogram: Histogram,
+    out: File,
 }
 
 /// Does the work with all bytes of a file, once.
@@ -137,6 +172,8 @@ pub fn work_through(path: &Path, work: Work) -> Result<()> {
         piece: vec![0; PIECE_BYTES + PIECE_OVERHEAD_BYTES],
         sealer: PieceSealer::new(Suite::Aes256GcmSiv, &[2; KEY_BYTES]),
         nonces: 0,
+        histogram: Histogram::new(),
+        out: tempfile::tempfile_in(path.parent().ok_or("no folder")?)?,
     };
     let mut slot = vec![0; parameters.max() + READ_BYTES];
     let mut file = File::open(path)?;
@@ -148,7 +185,7 @@ pub fn work_through(path: &Path, work: Work) -> Result<()> {
         let at_end = got == 0;
         let mut start = 0;
         while let Some(cut) = bench.cut(&slot[start..filled], at_end, work) {
-            bench.chunk(&slot[start..start + cut], work);
+            bench.chunk(&slot[start..start + cut], work)?;
             start += cut;
         }
         slot.copy_within(start..filled, 0);
@@ -169,11 +206,16 @@ impl Bench {
         }
     }
 
-    fn chunk(&mut self, bytes: &[u8], work: Work) {
-        if work.does(Work::Hash) {
+    fn chunk(&mut self, bytes: &[u8], work: Work) -> Result<()> {
+        for _ in 0..work.hashes() {
             self.hasher.reset();
             self.hasher.update(bytes);
             std::hint::black_box(self.hasher.finalize());
+        }
+        if work.does(Work::Count) {
+            self.histogram.reset();
+            self.histogram.add(bytes);
+            std::hint::black_box(self.histogram.entropy());
         }
         for block in bytes.chunks(PIECE_BYTES) {
             if work.does(Work::Compress) {
@@ -191,8 +233,12 @@ impl Bench {
                     block.len(),
                 ));
             }
+            if work.does(Work::Write) {
+                self.out.write_all(block)?;
+            }
         }
         std::hint::black_box(bytes);
+        Ok(())
     }
 }
 

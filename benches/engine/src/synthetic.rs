@@ -9,6 +9,11 @@ use tiroir_hosts::error::{HostsError, Result};
 /// Files in a directory, and directories in the one above.
 const FAN: u64 = 100;
 
+/// Zeros that the first of many equal files begins with: they make the largest
+/// chunk of stock's stores. Without them, how much memory for a chunk is
+/// touched would be a matter of luck, and of how much is backed up.
+const ZEROS_BYTES: u64 = 8 << 20;
+
 /// Where all of it is.
 const ROOT: &[u8] = b"/made";
 
@@ -27,8 +32,16 @@ pub enum Lengths {
 pub struct Synthetic {
     files: u64,
     lengths: Lengths,
-    /// Noise of the open file, and what is left of it.
-    open: Option<(Noise, u64)>,
+    open: Option<Open>,
+}
+
+/// The open file.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    noise: Noise,
+    zeros_left: u64,
+    /// Zeros included.
+    left: u64,
 }
 
 /// Numbers that look random, and are cheap.
@@ -149,14 +162,25 @@ impl Importer for Synthetic {
 
     fn open(&mut self, path: &[u8], _expected: &Attributes) -> Result<()> {
         let [_, _, file] = numbers(path)[..] else { return Err(not_found(path)) };
-        self.open = Some((Noise::new(file), self.length(file)));
+        let has_zeros = file == 0 && self.lengths != Lengths::Small;
+        self.open = Some(Open {
+            noise: Noise::new(file),
+            zeros_left: if has_zeros { ZEROS_BYTES } else { 0 },
+            left: self.length(file),
+        });
         Ok(())
     }
 
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
-        let Some((noise, left)) = &mut self.open else { return Ok(0) };
-        let length = usize::try_from(*left).unwrap_or(usize::MAX).min(into.len());
-        noise.fill(&mut into[..length]);
+        let Some(Open { noise, zeros_left, left }) = &mut self.open else { return Ok(0) };
+        let most = if *zeros_left > 0 { (*left).min(*zeros_left) } else { *left };
+        let length = usize::try_from(most).unwrap_or(usize::MAX).min(into.len());
+        if *zeros_left > 0 {
+            into[..length].fill(0);
+            *zeros_left -= length as u64;
+        } else {
+            noise.fill(&mut into[..length]);
+        }
         *left -= length as u64;
         Ok(length)
     }
