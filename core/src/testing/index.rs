@@ -346,7 +346,7 @@ mod tests {
         // 1 is a child of 2, which is a child of one that is not there.
         index.state_header(&mac(1), Version::V1_0_0, &mac(2)).unwrap();
         index.state_header(&mac(2), Version::V1_1_0, &mac(7)).unwrap();
-        let mut order = alloc::vec::Vec::new();
+        let mut order = Vec::new();
         while let Some((state, _)) = index.next_unread_state().unwrap() {
             index.state_read(&state).unwrap();
             order.push(state);
