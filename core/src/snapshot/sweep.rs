@@ -300,7 +300,6 @@ where
     }
 
     /// Decodes a blob. Nothing if there is none at that place.
-    #[expect(clippy::type_complexity, reason = "what is wrong with the blob, or with the host")]
     fn decode(
         &mut self,
         codec: &Codec,
