@@ -17,7 +17,7 @@ const RESERVED_BYTES: usize = (4 << 20) + (3 << 19);
 pub const INDEX_CACHE_BYTES: usize = BUDGET_BYTES / 16;
 
 /// Filter of the index.
-pub const INDEX_FILTER_BYTES: usize = BUDGET_BYTES / 64;
+pub const INDEX_FILTER_BYTES: usize = BUDGET_BYTES / 24;
 
 /// What is lent to a repository and to a backup, in one piece.
 const LENT_BYTES: usize = BUDGET_BYTES - RESERVED_BYTES - INDEX_CACHE_BYTES - INDEX_FILTER_BYTES;

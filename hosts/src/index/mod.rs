@@ -202,6 +202,8 @@ pub struct SqliteIndex {
     ordered: Option<Runs<ByPackfile, PACKED_BYTES>>,
     /// Names of blobs that are needed.
     needed: Option<Runs<Names, NAME_BYTES>>,
+    /// What is for filters was divided as this process needs it.
+    is_divided: bool,
     slots: Vec<Option<Slot>>,
     /// Rows of packfiles by their numbers.
     rows: Vec<Option<PackfileRow>>,
@@ -361,6 +363,7 @@ impl SqliteIndex {
             generation: 0,
             ordered: None,
             needed: None,
+            is_divided: false,
             slots: vec![None; PACKFILE_SLOTS],
             rows: vec![None; ROW_SLOTS],
             found: Vec::new(),
@@ -798,6 +801,17 @@ impl SqliteIndex {
         }))
     }
 
+    /// Lends what locations do not need of their half for filters to names that
+    /// are added: a store that is new has none of the ones and many of the others.
+    fn divide_filters(&mut self) -> Result<()> {
+        let filter_bytes = self.options.filter_bytes;
+        let located = usize::try_from(self.locations.len()).unwrap_or(usize::MAX);
+        let spare = (filter_bytes / 2).saturating_sub(located);
+        self.locations.limit_filters(filter_bytes / 2 - spare);
+        self.scratch()?.limit_added(filter_bytes / 4 + spare);
+        Ok(())
+    }
+
     /// What belongs to this process, made when it is first needed.
     fn scratch(&mut self) -> Result<&mut Scratch> {
         match &mut self.scratch {
@@ -1050,6 +1064,9 @@ impl Index for SqliteIndex {
     }
 
     fn add(&mut self, kind: ResourceKind, mac: &Mac) -> Result<()> {
+        if !std::mem::replace(&mut self.is_divided, true) {
+            self.divide_filters()?;
+        }
         self.scratch()?.add(kind, mac)
     }
 

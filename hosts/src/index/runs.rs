@@ -690,6 +690,11 @@ impl<K: Record<N>, const N: usize> Runs<K, N> {
         self.runs.iter().filter_map(Run::note)
     }
 
+    /// Lets filters take another number of bytes: those that are in memory stay.
+    pub(super) fn limit_filters(&mut self, filter_bytes: usize) {
+        self.filter_bytes_max = filter_bytes;
+    }
+
     /// Number of records that are written, repeated ones included.
     pub(super) fn len(&self) -> u64 {
         self.runs.iter().map(|run| run.records).sum()

@@ -142,6 +142,11 @@ impl Scratch {
         })
     }
 
+    /// Lets filters of names that were added take another number of bytes.
+    pub(super) fn limit_added(&mut self, filter_bytes: usize) {
+        self.added.runs.limit_filters(filter_bytes);
+    }
+
     /// Runs one statement and returns how many rows it changed.
     fn execute(
         &self,
