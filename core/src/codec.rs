@@ -760,12 +760,19 @@ struct Streaming<'w, 'a, 'o, E> {
     out: &'o mut dyn FnMut(&[u8]) -> Result<(), E>,
 }
 
+/// Blocks that follow each other in the window before what must be kept of them
+/// is moved to its start.
+const WINDOW_BLOCKS: usize = 4;
+
 impl<E> Target for Streaming<'_, '_, '_, E> {
     type Error = E;
 
     fn room(&mut self, wanted: usize, keep: usize) -> (&mut [u8], usize) {
         let Window { buffer, position, .. } = &mut *self.window;
-        if buffer.len() - *position < wanted || keep == 0 {
+        // A few blocks, so that what is kept is not moved for each; no more, so
+        // that memory which is lent is not touched for nothing.
+        let end = buffer.len().min(keep.saturating_add(WINDOW_BLOCKS.saturating_mul(wanted)));
+        if end.saturating_sub(*position) < wanted || keep == 0 {
             let kept = keep.min(*position);
             buffer.copy_within(*position - kept..*position, 0);
             *position = kept;
