@@ -63,7 +63,7 @@ const THREADS_MAX: usize = 3;
 const BATCHES_MORE: usize = 3;
 
 /// What is left for work, above what it needs, before threads are given any.
-const WORK_ROOM_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const WORK_ROOM_BYTES: usize = 16 * 1024 * 1024;
 
 /// The budget without `--memory`: a quarter of what is available.
 pub(crate) fn default_bytes() -> u64 {

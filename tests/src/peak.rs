@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -29,8 +28,8 @@ impl Invocation {
     /// Runs it to its end and counts. Standard output goes nowhere, whatever
     /// its length; standard error is kept in the file `stderr`.
     ///
-    /// A process starts with what the one that starts it has: that must be
-    /// small, and is nothing that is asserted here.
+    /// The process is asked while it runs. What the system tells of it once it
+    /// has ended begins with what the process had that started it.
     ///
     /// # Panics
     ///
@@ -47,21 +46,38 @@ impl Invocation {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
         let id = libc::pid_t::try_from(child.id()).expect("a process");
-        let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());
-        // SAFETY: both pointers are to memory of ours that is as long as they
-        // say. The child is not waited for elsewhere, so that the number is
-        // still its own.
-        let ended = unsafe { libc::wait4(id, &raw mut status, 0, usage.as_mut_ptr()) };
-        assert_eq!(ended, id, "{line}: {}", std::io::Error::last_os_error());
-        // SAFETY: zeros are a value of it, and the kernel has filled it.
-        let usage = unsafe { usage.assume_init() };
+        let (mut status, mut resident_bytes) = (0, 0);
+        loop {
+            resident_bytes = resident_bytes.max(high_water_mark(child.id()));
+            // SAFETY: the pointer is to memory of ours. The child is not waited
+            // for elsewhere, so that the number is still its own.
+            match unsafe { libc::waitpid(id, &raw mut status, libc::WNOHANG) } {
+                0 => std::thread::sleep(POLL),
+                ended => {
+                    let error = std::io::Error::last_os_error();
+                    assert_eq!(ended, id, "{line}: {error}");
+                    break;
+                }
+            }
+        }
         Peak {
             line,
             status: ExitStatus::from_raw(status),
             stderr: std::fs::read_to_string(stderr).expect("its messages"),
-            // Linux counts in KiB.
-            resident_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(u64::MAX).saturating_mul(1024),
+            resident_bytes,
             elapsed: start.elapsed(),
         }
     }
+}
+
+/// How often a process is asked. What it takes in its last moment goes unseen.
+const POLL: Duration = Duration::from_millis(5);
+
+/// The most memory that was resident of a process at any time, in bytes; 0 once
+/// it has ended.
+fn high_water_mark(id: u32) -> u64 {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{id}/status")) else { return 0 };
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kibibytes.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
