@@ -31,8 +31,8 @@ use super::{backup, cat, check, diff, digest, info, locate, ls, ptar, restore, s
 use crate::OUTPUT_BYTES;
 use crate::budget::{
     BUDGET_BYTES_DEFAULT_MAX, BUDGET_BYTES_MIN, INDEX_CACHE_BYTES_MAX, INDEX_CACHE_BYTES_MIN,
-    INDEX_FILTER_BYTES_MAX, INDEX_FILTER_BYTES_MIN, MIB, Part, Parts, Share, WORK_ROOM_BYTES,
-    least_bytes,
+    INDEX_FILTER_BYTES_MAX, INDEX_FILTER_BYTES_MIN, MIB, Part, Parts, REFRESH_BYTES, Share,
+    WORK_ROOM_BYTES, least_bytes,
 };
 use crate::diff::content::TEXT_BYTES_MAX;
 use crate::error::{EngineError, Result};
@@ -139,6 +139,7 @@ const MEMORY_BOUNDS: &[Bound] = bounds![
     OUTPUT_BYTES: "written to standard output at once",
     ENCODE_SCRATCH_BYTES_MIN: "encoding, at least",
     ENCODE_SCRATCH_BYTES: "encoding, with the largest tables",
+    REFRESH_BYTES: "beside the budget, where an index is made anew in the middle of a run",
     WORK_ROOM_BYTES: "left for work before threads are given any, beyond what it needs",
     BATCH_BYTES: "blobs that a thread encodes, as soon as they are so many",
     BATCH_BLOBS_MAX: "blobs that a thread encodes together",
