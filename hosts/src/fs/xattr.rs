@@ -80,12 +80,12 @@ mod tests {
         let mut into = [0; 256];
         match list(b"file", &mut into) {
             // This kernel, or what it runs in, does not let us.
-            Err(Errno::NOSYS | Errno::PERM) => return,
+            Err(Errno::NOSYS | Errno::PERM) => return eprintln!("skipped: no listxattrat here"),
             listed => assert_eq!(listed, Ok(0)),
         }
         let flags = rustix::fs::XattrFlags::empty();
         if rustix::fs::setxattr(&path, "user.some", b"value", flags).is_err() {
-            return;
+            return eprintln!("skipped: the file system keeps no attributes");
         }
         assert_eq!(list(b"file", &mut into), Ok(10));
         assert_eq!(&into[..10], b"user.some\0");

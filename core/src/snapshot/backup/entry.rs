@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::host::{HostError as _, HostErrorKind};
 use crate::importer::{Attributes, Importer};
 use crate::index::Index as _;
+use crate::limits::CONTENT_TYPE_BYTES_MAX;
 use crate::mac::Mac;
 use crate::repository::Lend;
 use crate::resource::ResourceKind;
@@ -152,7 +153,9 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         let is_directory = mode::is_directory(info.mode);
         let has_content = if is_regular {
             // Entries of 1.0 lack content type and chunks.
-            before.chunks > 0 && !before.content_type.is_empty()
+            before.chunks > 0
+                && !before.content_type.is_empty()
+                && before.content_type.len() <= CONTENT_TYPE_BYTES_MAX
         } else {
             before.object.is_zero() && before.content_type == type_without_content(is_directory)
         };
