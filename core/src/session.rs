@@ -461,7 +461,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
     }
 
     /// Writes everything that is in the pipeline.
-    fn drain(&mut self) -> Result<(), Error<L::Error>> {
+    pub(crate) fn drain(&mut self) -> Result<(), Error<L::Error>> {
         let Some(pipeline) = self.repository.pipeline.take() else { return Ok(()) };
         let drained = self.drain_from(pipeline);
         self.repository.pipeline = Some(pipeline);

@@ -652,6 +652,8 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         session.append(ResourceKind::SNAPSHOT, &snapshot, bytes.len() as u64, &mut |write| {
             write(bytes)
         })?;
+        // What is told is what was written.
+        session.drain()?;
         Ok(Report {
             snapshot,
             summary,
