@@ -18,6 +18,16 @@ pub struct Location {
     pub length_bytes: u32,
 }
 
+/// The place of a packfile among those of a store, in the order in which they
+/// were written.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct PackfilePlace {
+    /// When it was written, as the state says that introduced it.
+    pub declared: Timestamp,
+    /// Its name, among those of the same moment.
+    pub name: Mac,
+}
+
 /// Receives what a state says, entry by entry. Section 10.2 of the format.
 pub trait StateSink {
     /// The host's error.
@@ -131,13 +141,22 @@ pub trait Index: StateSink {
     /// The host's.
     fn next_state(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
 
-    /// The usable packfile that follows `after`, or the first. In which order
-    /// is for the index to say; best is that in which they were written.
+    /// The usable packfile that follows `after`, or the first, in the order in
+    /// which they were written.
     ///
     /// # Errors
     ///
     /// The host's.
-    fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, Self::Error>;
+    fn next_packfile(
+        &mut self,
+        after: Option<&PackfilePlace>,
+    ) -> Result<Option<PackfilePlace>, Self::Error>;
+
+    /// How often the index was made anew since it was opened: what it says then
+    /// may be more than what it said before.
+    fn remakes(&self) -> u32 {
+        0
+    }
 
     /// Calls `each` with the usable locations in a packfile, in the order in
     /// which they lie there, until told to stop.

@@ -19,7 +19,7 @@ use tiroir_hosts::fs::importer::FsImporter;
 use tiroir_hosts::fs::several::SeveralImporter;
 use tiroir_hosts::stdio::StdinImporter;
 
-use super::reading_bytes;
+use super::read_chunk_bytes;
 use super::version::CLIENT;
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
@@ -162,7 +162,7 @@ impl Place {
 
 /// Memory for the work of a backup, of `-check` too, in bytes.
 pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
-    reading_bytes(backup_bytes(chunk_bytes).max(check_bytes(chunk_bytes)))
+    backup_bytes(chunk_bytes).max(check_bytes(read_chunk_bytes(chunk_bytes)))
 }
 
 /// Memory for the work of a dry run, which reads nothing of the store.

@@ -11,7 +11,7 @@ use tiroir_core::snapshot::check::{
 };
 use tiroir_hosts::error::HostsError;
 
-use super::{reading_bytes, refuse_filters};
+use super::{read_chunk_bytes, refuse_filters};
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::Filters;
@@ -47,7 +47,7 @@ pub(crate) struct Args {
 
 /// Memory for the work of a check, in bytes.
 pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
-    reading_bytes(check_bytes(chunk_bytes) + SORT_BYTES)
+    check_bytes(read_chunk_bytes(chunk_bytes)) + SORT_BYTES
 }
 
 /// Checks.

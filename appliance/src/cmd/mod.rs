@@ -52,21 +52,21 @@ struct Desk<'m> {
 /// Memory of a [`Desk`] with at least `rest_bytes` left, for a store whose
 /// chunks have at most `chunk_bytes` bytes.
 fn desk_bytes(chunk_bytes: usize, rest_bytes: usize) -> usize {
-    reading_bytes(ReadMemory::bytes(chunk_bytes) + ENTRY_BYTES_MAX + rest_bytes)
+    ReadMemory::bytes(read_chunk_bytes(chunk_bytes)) + ENTRY_BYTES_MAX + rest_bytes
 }
 
-/// Memory of a command that needs `work_bytes`, and brings the index up to date
-/// beforehand: with small chunks, states of stock are what takes the most.
-fn reading_bytes(work_bytes: usize) -> usize {
-    work_bytes.max(DECODE_SCRATCH_BYTES_STOCK)
+/// Memory for the chunks of a command that reads snapshots: enough for the lists
+/// of chunks that stock writes, however long, and for the states.
+fn read_chunk_bytes(chunk_bytes: usize) -> usize {
+    chunk_bytes.max(DECODE_SCRATCH_BYTES_STOCK)
 }
 
 impl<'m> Desk<'m> {
     /// Divides `memory`, of which [`desk_bytes`] says how much is needed.
     fn new(repo: &Repo<'_>, memory: &'m mut [u8]) -> Result<Self> {
         let chunk_bytes = repo.facts().chunking.max();
-        let read_bytes = ReadMemory::bytes(chunk_bytes).min(memory.len());
-        let (read, rest) = memory.split_at_mut(read_bytes);
+        let read_bytes = ReadMemory::bytes(read_chunk_bytes(chunk_bytes));
+        let (read, rest) = memory.split_at_mut(read_bytes.min(memory.len()));
         let read = ReadMemory::new::<HostsError>(read, chunk_bytes)?;
         let (entry, rest) = rest.split_at_mut(ENTRY_BYTES_MAX.min(rest.len()));
         Ok(Self { read, entry, rest })

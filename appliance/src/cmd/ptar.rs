@@ -19,7 +19,7 @@ use tiroir_hosts::snapshot::copy_snapshot;
 use tiroir_hosts::stdio::StdinImporter;
 
 use super::backup::{Place, Provenance, open_importer, summary, tell};
-use super::{reading_bytes, stock_chunk_bytes};
+use super::{read_chunk_bytes, stock_chunk_bytes};
 use crate::budget::{Plan, Share};
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
@@ -70,7 +70,7 @@ pub(super) fn work_bytes() -> usize {
 
 /// Memory for the work of reading a store that goes into an archive, in bytes.
 fn source_work_bytes(chunk_bytes: usize) -> usize {
-    reading_bytes(ReadMemory::bytes(chunk_bytes) + SORT_BYTES)
+    ReadMemory::bytes(read_chunk_bytes(chunk_bytes)) + SORT_BYTES
 }
 
 /// Memory that either repository needs for its work where a store goes into an

@@ -16,7 +16,7 @@ use tiroir_hosts::fs::exporter::FsExporter;
 use tiroir_hosts::link_table::LinkTable;
 
 use super::cat::each_chunk;
-use super::{reading_bytes, refuse_filters};
+use super::{read_chunk_bytes, refuse_filters};
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::{Filters, now};
@@ -107,7 +107,7 @@ impl Destination {
 
 /// Memory for the work of a restore, in bytes.
 pub(super) fn work_bytes(chunk_bytes: usize) -> usize {
-    reading_bytes(restore_bytes(chunk_bytes))
+    restore_bytes(read_chunk_bytes(chunk_bytes))
 }
 
 /// Restores, and says how it went.

@@ -277,8 +277,7 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
     };
     let chunk_bytes = session.repository.facts.chunking.max();
     let parts = Parts::new(memory, chunk_bytes)?;
-    let header = &mut parts.slot[..HEADER_BYTES_MAX.min(chunk_bytes)];
-    let newest = newest_like(session.repository, importer, header)?;
+    let newest = newest_like(session.repository, importer, &mut parts.tree[..HEADER_BYTES_MAX])?;
     let previous = if options.read_all { None } else { newest };
     let sixteenth = parts.sort.len() / 16;
     let (names, rest) = parts.sort.split_at_mut(4 * sixteenth);

@@ -121,8 +121,9 @@ pub fn check_packfiles<L: Lend>(
     let memory = ReadMemory::new(memory, repository.facts.chunking.max())?;
     let mut sweep = Sweep::<HostSpool<L>>::new(repository, memory)?;
     let mut after = None;
-    while let Some(packfile) = repository.index.next_packfile(after.as_ref())? {
-        after = Some(packfile);
+    while let Some(place) = repository.index.next_packfile(after.as_ref())? {
+        after = Some(place);
+        let packfile = place.name;
         if repository.host.cancelled() {
             return Err(Error::Cancelled);
         }
@@ -141,7 +142,7 @@ pub fn check_packfiles<L: Lend>(
             sweep.doubt();
         }
     }
-    let proof = if options.fast { Proof::default() } else { sweep.proof() };
+    let proof = if options.fast { Proof::default() } else { sweep.proof(&repository.index) };
     Ok((report, proof))
 }
 
@@ -192,12 +193,12 @@ pub fn check_snapshot<L: Lend>(
             }
         };
         let report = check_part(repository, snapshot, path, options, memory, &mut silent)?;
-        if report.bad == 0 && repository.index.has_needed()? {
+        let has_all = repository.index.has_needed()?;
+        if report.bad == 0 && has_all && options.proof.is_of(&repository.index) {
             return Ok(report);
         }
         // Something is wrong, and what is known of the packfiles does not say
-        // where.
-        repository.index.has_needed()?;
+        // where; or that is not what the index speaks of any more.
     }
     let options = Options { proof: Proof::default(), ..*options };
     check_part(repository, snapshot, path, &options, memory, found)
@@ -212,7 +213,7 @@ fn check_part<L: Lend>(
     found: Sink<'_, L::Error>,
 ) -> Result<Report, Error<L::Error>> {
     let chunk_bytes = repository.facts.chunking.max();
-    let (read, entry) = memory.split_at_mut(ReadMemory::bytes(chunk_bytes));
+    let (entry, read) = memory.split_at_mut(ENTRY_BYTES_MAX);
     let mut memory = ReadMemory::new(read, chunk_bytes)?;
     let mut report = Report::default();
     let header = read_header(repository, snapshot, memory.chunk)

@@ -15,7 +15,7 @@ pub mod sweep;
 pub mod walk;
 
 use crate::error::{Error, Subject};
-use crate::limits::{ENTRY_BYTES_MAX, NODE_BYTES_MAX};
+use crate::limits::{ENTRY_BYTES_MAX, HEADER_BYTES_MAX, NODE_BYTES_MAX};
 use crate::mac::Mac;
 use crate::repository::{Lend, Repository};
 use crate::resource::ResourceKind;
@@ -29,7 +29,10 @@ pub const FLAG_HARD_LINK: u32 = 1 << 31;
 /// Memory to read snapshots with, lent by the caller.
 #[derive(Debug)]
 pub struct ReadMemory<'m> {
-    /// Takes the largest chunk of the store.
+    /// Takes the largest chunk of the store, or the header of a snapshot. Lists
+    /// of chunks are decoded in it: those of stock with more than 4 MiB, of files
+    /// of some 40 GiB, take
+    /// [`DECODE_SCRATCH_BYTES_STOCK`](crate::codec::DECODE_SCRATCH_BYTES_STOCK).
     pub chunk: &'m mut [u8],
     /// Takes a node of a tree.
     pub node: &'m mut [u8],
@@ -41,10 +44,13 @@ impl<'m> ReadMemory<'m> {
     /// Bytes needed for a store whose chunks have at most `chunk_bytes` bytes.
     #[must_use]
     pub const fn bytes(chunk_bytes: usize) -> usize {
+        let chunk_bytes =
+            if chunk_bytes > HEADER_BYTES_MAX { chunk_bytes } else { HEADER_BYTES_MAX };
         chunk_bytes + NODE_BYTES_MAX + ENTRY_BYTES_MAX
     }
 
-    /// Divides `memory`, which has at least [`bytes`](Self::bytes) bytes.
+    /// Divides `memory`, which has at least [`bytes`](Self::bytes) bytes: what is
+    /// beyond that goes to the chunk.
     ///
     /// # Errors
     ///
@@ -56,15 +62,12 @@ impl<'m> ReadMemory<'m> {
             needed_bytes: needed as u64,
             lent_bytes: lent as u64,
         };
-        let Some((chunk, rest)) = memory.split_at_mut_checked(chunk_bytes) else {
+        if lent < needed {
             return Err(too_small);
-        };
-        match rest.split_at_mut_checked(NODE_BYTES_MAX) {
-            Some((node, entry)) if entry.len() >= ENTRY_BYTES_MAX => {
-                Ok(Self { chunk, node, entry })
-            }
-            _ => Err(too_small),
         }
+        let (node, rest) = memory.split_at_mut(NODE_BYTES_MAX);
+        let (entry, chunk) = rest.split_at_mut(ENTRY_BYTES_MAX);
+        Ok(Self { chunk, node, entry })
     }
 }
 

@@ -132,8 +132,8 @@ pub fn restore<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error
         let (needed_bytes, lent_bytes) = (needed as u64, lent as u64);
         return Err(Error::Memory { what: "a restore", needed_bytes, lent_bytes });
     }
-    let (read, rest) = memory.split_at_mut(ReadMemory::bytes(chunk_bytes));
-    let (entry_memory, value) = rest.split_at_mut(ENTRY_BYTES_MAX);
+    let (entry_memory, rest) = memory.split_at_mut(ENTRY_BYTES_MAX);
+    let (value, read) = rest.split_at_mut(XATTR_VALUE_BYTES_MAX);
     let mut memory = ReadMemory::new(read, chunk_bytes)?;
     let (records, spool) = (repository.host.spool()?, repository.host.spool()?);
     let contents = repository.host.spool()?;

@@ -34,12 +34,19 @@ pub struct Proof {
     holds: bool,
     /// Some objects were not compared with their chunks. They are marked.
     open: bool,
+    /// How often the index had been made anew when all this was seen.
+    remakes: u32,
 }
 
 impl Proof {
     /// Whether blobs that are there need not be read.
     pub(super) const fn holds(self) -> bool {
         self.holds
+    }
+
+    /// Whether it is of what the index says now.
+    pub(super) fn is_of<I: Index>(self, index: &I) -> bool {
+        self.remakes == index.remakes()
     }
 
     /// Whether an object that is there need not be read, nor its chunks.
@@ -86,13 +93,13 @@ impl<'m, P: Spool> Sweep<'m, P> {
             empty: hasher.so_far(),
             hasher,
             open: repository.host.spool()?,
-            proof: Proof { holds: true, open: false },
+            proof: Proof { holds: true, open: false, remakes: repository.index.remakes() },
         })
     }
 
-    /// What was shown, if all went well.
-    pub(super) fn proof(&self) -> Proof {
-        self.proof
+    /// What was shown, if all went well, to those who ask the same index.
+    pub(super) fn proof<I: Index>(&self, index: &I) -> Proof {
+        if self.proof.is_of(index) { self.proof } else { Proof::default() }
     }
 
     /// Something is wrong with the store: the checks of snapshots are to read

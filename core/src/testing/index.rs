@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use super::TestError;
-use crate::index::{Index, Location, StateSink};
+use crate::index::{Index, Location, PackfilePlace, StateSink};
 use crate::mac::Mac;
 use crate::resource::{ResourceKind, Version};
 use crate::time::Timestamp;
@@ -166,9 +166,14 @@ impl Index for MemIndex {
         Ok(read.find(|state| after.is_none_or(|after| *state > after)).copied())
     }
 
-    fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>, TestError> {
-        let mut packfiles = self.packfiles().map(|(packfile, _)| packfile);
-        Ok(packfiles.find(|packfile| after.is_none_or(|after| packfile > after)))
+    fn next_packfile(
+        &mut self,
+        after: Option<&PackfilePlace>,
+    ) -> Result<Option<PackfilePlace>, TestError> {
+        let places = self.content.packfiles.iter();
+        let usable = places.filter(|(name, _)| self.content.is_usable(name));
+        let places = usable.map(|(name, (_, when))| PackfilePlace { declared: *when, name: *name });
+        Ok(places.filter(|place| after.is_none_or(|after| place > after)).min())
     }
 
     fn each_located(

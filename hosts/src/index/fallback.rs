@@ -197,6 +197,7 @@ impl SqliteIndex {
         let Some(Remake(fill)) = self.remake.take() else { return Ok(()) };
         let filled = fill(Self::temporary(self.options.clone())?)?;
         self.exchange(filled);
+        self.remakes += 1;
         Ok(())
     }
 }

@@ -45,7 +45,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use rustix::fs::Access;
 use tiroir_core::host::{HostError as _, HostErrorKind};
-use tiroir_core::index::{Index, Location, StateSink};
+use tiroir_core::index::{Index, Location, PackfilePlace, StateSink};
 use tiroir_core::mac::Mac;
 use tiroir_core::resource::{ResourceKind, Version};
 use tiroir_core::time::Timestamp;
@@ -185,6 +185,7 @@ pub struct SqliteIndex {
     /// Keeps others from removing the files.
     hold: Option<Hold>,
     remake: Option<Remake>,
+    remakes: u32,
     /// How often new files took the place of damaged ones.
     new_files: u32,
     /// Bytes written to files that were given up since.
@@ -354,6 +355,7 @@ impl SqliteIndex {
             temporary,
             hold: None,
             remake: None,
+            remakes: 0,
             new_files: 0,
             earlier_written_bytes: 0,
             in_refresh: false,
@@ -992,15 +994,27 @@ impl SqliteIndex {
         statement.query_row([], parse).optional()
     }
 
-    fn find_usable_packfile(&self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        let mut next = self.next_known_packfile(after)?;
-        while let Some(packfile) = next {
-            if packfile.coloured.is_none() {
-                return Ok(Some(packfile.name));
-            }
-            next = self.next_known_packfile(Some(&packfile.name))?;
-        }
-        Ok(None)
+    fn find_usable_packfile(
+        &self,
+        after: Option<&PackfilePlace>,
+    ) -> rusqlite::Result<Option<PackfilePlace>> {
+        let columns = PackfileRow::COLUMNS;
+        let sql = format!(
+            "SELECT {columns} FROM packfiles WHERE (declared_ns, mac) > (?, ?) AND flags & 7 = 1
+             ORDER BY declared_ns, mac LIMIT 1"
+        );
+        let (declared_ns, name) = match after {
+            Some(after) => (after.declared.unix_nanos(), &after.name.0[..]),
+            None => (i64::MIN, &[][..]),
+        };
+        let mut statement = self.main.connection.prepare_cached(&sql)?;
+        let row = statement
+            .query_row(params![declared_ns, name], |row| PackfileRow::parse(row, 0))
+            .optional()?;
+        Ok(row.map(|row| PackfilePlace {
+            declared: Timestamp::from_unix_nanos(row.declared_ns),
+            name: row.mac,
+        }))
     }
 
     /// Changes something in the database.
@@ -1081,8 +1095,15 @@ impl Index for SqliteIndex {
         self.scratch()?.next_read(after)
     }
 
-    fn next_packfile(&mut self, after: Option<&Mac>) -> Result<Option<Mac>> {
-        self.ask(|index| index.find_usable_packfile(after))
+    fn next_packfile(&mut self, after: Option<&PackfilePlace>) -> Result<Option<PackfilePlace>> {
+        self.ask(|index| {
+            let found = index.find_usable_packfile(after);
+            index.check("look up packfiles in", found)
+        })
+    }
+
+    fn remakes(&self) -> u32 {
+        self.remakes
     }
 
     fn each_located(

@@ -9,7 +9,7 @@ const APPLICATION: i32 = 0x7472_6972;
 
 /// Version of the tables. Another one is thrown away, not converted: it is a
 /// cache, and the states say it all again.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// Packfiles are numbered, so that a location takes four bytes for its packfile
 /// instead of 32. Locations lie in files beside the database, which `runs`
@@ -22,6 +22,7 @@ CREATE TABLE packfiles (
     id INTEGER PRIMARY KEY, mac BLOB NOT NULL UNIQUE, flags INTEGER NOT NULL,
     state BLOB, declared_ns INTEGER NOT NULL, coloured_ns INTEGER NOT NULL,
     checked INTEGER NOT NULL);
+CREATE INDEX packfiles_written ON packfiles (declared_ns, mac);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, records INTEGER NOT NULL,
     sum INTEGER NOT NULL);
@@ -59,7 +60,7 @@ pub(super) fn inspect(connection: &Connection) -> rusqlite::Result<Found> {
     Ok(match (application, version, tables) {
         (0, 0, 0) => Found::Empty,
         // As many as TABLES makes, with the index of a UNIQUE column.
-        (APPLICATION, VERSION, 8) => Found::Ours,
+        (APPLICATION, VERSION, 9) => Found::Ours,
         _ => Found::Foreign,
     })
 }

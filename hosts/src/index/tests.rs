@@ -197,7 +197,9 @@ fn compare_packfiles(index: &mut SqliteIndex, model: &Model) {
     let mut usable = BTreeSet::new();
     let mut last = None;
     while let Some(packfile) = index.next_packfile(last.as_ref()).unwrap() {
-        assert!(model.is_usable(&packfile) && usable.insert(packfile));
+        assert!(model.is_usable(&packfile.name) && usable.insert(packfile.name));
+        assert!(last < Some(packfile));
+        assert_eq!(model.declared[&packfile.name].1, packfile.declared);
         last = Some(packfile);
     }
     let mut blob_count = 0;
