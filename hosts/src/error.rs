@@ -25,9 +25,14 @@ enum Cause {
     Database(Box<rusqlite::Error>),
     /// A rule of this crate, spelled out.
     Rule(HostErrorKind, &'static str),
+    /// A server, or a library that speaks to it, said so.
+    Remote(HostErrorKind, Box<str>),
     /// Somebody else said so: `path` holds the whole message.
     Recorded,
 }
+
+/// Longest text of a server that is shown, in bytes.
+const REMOTE_TEXT_BYTES_MAX: usize = 300;
 
 /// An error of the operating system, without the number that Rust puts behind
 /// its text: it is recorded in snapshots and shown to people.
@@ -86,6 +91,27 @@ impl HostsError {
         rule: &'static str,
     ) -> Self {
         Self { operation, path: path.to_vec(), cause: Cause::Rule(kind, rule) }
+    }
+
+    /// A server refused `operation` on `path`, in its own words: of these a few
+    /// hundred bytes are kept, without control characters. The words must hold
+    /// no secret.
+    #[must_use]
+    pub fn remote(
+        kind: HostErrorKind,
+        operation: &'static str,
+        path: &[u8],
+        words: impl fmt::Display,
+    ) -> Self {
+        let mut text = String::new();
+        for letter in words.to_string().trim().chars() {
+            if text.len() >= REMOTE_TEXT_BYTES_MAX {
+                text.push('…');
+                break;
+            }
+            text.push(if letter.is_control() { ' ' } else { letter });
+        }
+        Self { operation, path: path.to_vec(), cause: Cause::Remote(kind, text.into()) }
     }
 
     /// An error that happened elsewhere, and of which the message is known.
@@ -179,7 +205,7 @@ impl HostError for HostsError {
         match &self.cause {
             Cause::Io(System(error)) => io_kind(error),
             Cause::Database(error) => database_kind(error),
-            Cause::Rule(kind, _) => *kind,
+            Cause::Rule(kind, _) | Cause::Remote(kind, _) => *kind,
             Cause::Recorded => HostErrorKind::Other,
         }
     }
@@ -194,8 +220,9 @@ impl fmt::Display for HostsError {
         if !self.path.is_empty() {
             write!(f, " {}", OsStr::from_bytes(&self.path).display())?;
         }
-        match self.cause {
+        match &self.cause {
             Cause::Rule(_, rule) => write!(f, ": {rule}"),
+            Cause::Remote(_, words) => write!(f, ": {words}"),
             _ => Ok(()),
         }
     }
@@ -206,7 +233,7 @@ impl Error for HostsError {
         match &self.cause {
             Cause::Io(error) => Some(error),
             Cause::Database(error) => Some(&**error),
-            Cause::Rule(..) | Cause::Recorded => None,
+            Cause::Rule(..) | Cause::Remote(..) | Cause::Recorded => None,
         }
     }
 }
@@ -247,6 +274,10 @@ mod tests {
             HostsError::rule(HostErrorKind::PermissionDenied, "write", b"a.ptar", "it is closed");
         assert_eq!(refused.to_string(), "cannot write a.ptar: it is closed");
         assert!(refused.source().is_none());
+        let said = HostsError::remote(HostErrorKind::Other, "list", b"/a", "No\r\nway \u{1b}[2J");
+        assert_eq!(said.to_string(), "cannot list /a: No  way  [2J");
+        let long = HostsError::remote(HostErrorKind::Other, "list", b"", "x".repeat(10_000));
+        assert!(long.to_string().len() < 400);
         assert!(!refused.is_damaged_database());
     }
 

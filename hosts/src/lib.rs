@@ -6,6 +6,9 @@
 //! - [`index`]: which blob lies where, in a database on disk;
 //! - [`link_table`]: which file of a restore has which further names;
 //! - [`fs`]: importer, exporter and store of local file systems;
+//! - [`options`] and [`address`]: what a connector to a server is told;
+//! - [`tls`]: whom a TLS connection trusts;
+//! - [`remote`]: what servers with files and directories have in common;
 //! - [`stdio`]: importer of what comes through a pipe;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
@@ -19,6 +22,7 @@
 
 #![warn(missing_docs)]
 
+pub mod address;
 #[expect(unsafe_code, reason = "maps a file")]
 pub mod arena;
 pub mod content_type;
@@ -29,14 +33,15 @@ pub mod env;
 pub mod error;
 pub mod fs;
 pub mod index;
-
 pub mod link_table;
+pub mod options;
 pub mod ptar;
+pub mod remote;
 pub mod snapshot;
 pub mod spool;
 pub mod stdio;
-
 #[cfg(test)]
 mod testing;
+pub mod tls;
 mod warn;
 pub mod workers;
