@@ -6,7 +6,7 @@
 //!   `usage`: what is wrong with what was typed;
 //! - `cmd`: the subcommands, one to a file;
 //! - `open`: from a location to an open repository; `location`, `passphrase`,
-//!   `store`, `budget` (how memory is divided), `machine`;
+//!   `store`, `connect`, `budget` (how memory is divided), `machine`;
 //! - `snapshots`, `filter`: which snapshot is meant; `new_store`: CONFIG;
 //! - `diff`: two sides of a comparison;
 //! - `report`: progress and what went wrong; `text`: values as text;
@@ -21,6 +21,7 @@ mod args;
 mod budget;
 mod cli;
 mod cmd;
+mod connect;
 mod diff;
 mod error;
 mod exit;
@@ -137,6 +138,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
         Command::Ls(args) => cmd::ls::run(args, &context, out),
         Command::Ptar(args) => cmd::ptar::run(args, &context, out),
         Command::Restore(args) => cmd::restore::run(args, &context, out),
+        Command::SshTrust(args) => cmd::ssh_trust::run(args, &context, out),
         Command::Version(args) => cmd::version::run(args, &context, out),
     }
 }

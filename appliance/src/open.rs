@@ -22,15 +22,17 @@ use tiroir_hosts::arena::FileArena;
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::index::{Fallback, IndexOptions, Remake, SqliteIndex};
+use tiroir_hosts::options::Options;
 use tiroir_hosts::workers::Workers;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::budget::{self, Divided, Plan, Share};
 use crate::cli::Globals;
+use crate::connect::Surroundings;
 use crate::error::{EngineError, Failure, Result, with_causes};
 use crate::exit::Status;
 use crate::heap;
-use crate::location::Location;
+use crate::location::{Location, parse_options};
 use crate::machine;
 use crate::passphrase::{self, Passphrase};
 use crate::report;
@@ -103,7 +105,7 @@ impl<'g> Context<'g> {
         let mut values = variables.iter().filter_map(std::env::var_os);
         let given = self.globals.at.clone();
         let given = given.or_else(|| values.find(|value| !value.is_empty()));
-        given.map(|text| Location::parse(&text)).transpose()
+        given.map(|text| Location::parse(&text, &self.store_options()?)).transpose()
     }
 
     /// The CONFIG of the store that was named, if one was. It is not opened: no
@@ -114,7 +116,8 @@ impl<'g> Context<'g> {
     /// That there is no store.
     pub(crate) fn given_config(&self) -> Result<Option<Vec<u8>>> {
         let Some(location) = self.given_location()? else { return Ok(None) };
-        let mut store = AnyStore::at(&location).map_err(|error| no_store(&location, error))?;
+        let mut store = AnyStore::at(&location, &self.surroundings())
+            .map_err(|error| no_store(&location, error))?;
         read_config(&mut store, &location).map(Some)
     }
 
@@ -133,6 +136,23 @@ impl<'g> Context<'g> {
                 })?;
                 Ok(Location::Directory(home.join(".plakar")))
             }
+        }
+    }
+
+    /// Options of the store that was named.
+    fn store_options(&self) -> Result<Options> {
+        parse_options(&self.globals.store_options)
+    }
+
+    /// What connectors are told of this run.
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            home: std::env::var_os("HOME")
+                .filter(|home| !home.is_empty())
+                .map(PathBuf::from)
+                .or_else(machine::home)
+                .unwrap_or_else(|| PathBuf::from("/")),
+            cancelled: Arc::clone(&self.cancelled),
         }
     }
 
@@ -229,7 +249,8 @@ impl<'g> Context<'g> {
     }
 
     fn open_at(&self, location: Location, asking: Asking) -> Result<Opened> {
-        let mut store = AnyStore::at(&location).map_err(|error| no_store(&location, error))?;
+        let mut store = AnyStore::at(&location, &self.surroundings())
+            .map_err(|error| no_store(&location, error))?;
         let config = read_config(&mut store, &location)?;
         let parsed = parse_config(&config).map_err(Error::damaged(Subject::Config));
         let parsed = parsed.map_err(|error: EngineError| {
@@ -462,12 +483,13 @@ impl<'g> Context<'g> {
     /// once more beside the one that is in use, with memory of its own.
     fn remake(&self, location: Location, config: &[u8], key: Option<&StoreKey>) -> Remake {
         let (host, config, key) = (self.host(), config.to_vec(), key.cloned());
+        let around = self.surroundings();
         Remake::new(move |index| {
             let refused = |error: EngineError| match error {
                 Error::Host(error) => error,
                 error => HostsError::recorded(error.to_string().into_bytes()),
             };
-            let store = AnyStore::at(&location)?;
+            let store = AnyStore::at(&location, &around)?;
             let mut memory = vec![0; budget::REFRESH_BYTES];
             let memory = budget::for_refresh(&mut memory)
                 .map_err(|error| refused(Error::damaged(Subject::Config)(error)))?;

@@ -12,7 +12,9 @@ use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::store::FsStore;
 use tiroir_hosts::index::SqliteIndex;
 use tiroir_hosts::ptar::{PtarReader, PtarWriter};
+use tiroir_hosts::remote::store::FilesStore;
 
+use crate::connect::{self, Surroundings};
 use crate::error::{Failure, Result};
 use crate::location::Location;
 
@@ -49,6 +51,8 @@ enum Connector {
     Archive(PtarReader),
     /// An archive that is written.
     NewArchive(PtarWriter),
+    /// A directory of a server.
+    Files(Box<FilesStore>),
 }
 
 impl AnyStore {
@@ -57,12 +61,18 @@ impl AnyStore {
     /// # Errors
     ///
     /// Of the system, and for what is no archive.
-    pub(crate) fn at(location: &Location) -> Result<Self, HostsError> {
+    pub(crate) fn at(location: &Location, around: &Surroundings) -> Result<Self, HostsError> {
         Ok(Self::over(match location {
             Location::Directory(path) => {
                 Connector::Directory(FsStore::new(path).with_warnings(crate::report::warn))
             }
             Location::Archive(path) => Connector::Archive(PtarReader::open(path)?),
+            Location::Remote(remote) => {
+                let server = connect::files(remote, around)?;
+                let store = FilesStore::new(server.files, &server.path);
+                let store = if server.is_flat { store.with_flat_layout() } else { store };
+                Connector::Files(Box::new(store.with_warnings(crate::report::warn)))
+            }
         }))
     }
 
@@ -83,6 +93,7 @@ macro_rules! each {
             Connector::Directory($store) => $call,
             Connector::Archive($store) => $call,
             Connector::NewArchive($store) => $call,
+            Connector::Files($store) => $call,
         }
     };
 }
@@ -152,18 +163,24 @@ impl Store for AnyStore {
 /// Directories below the one of a store that hold its files.
 const STORE_DEPTH: usize = 2;
 
-/// Bytes of all files at `location`: what stock calls the size of the store.
-///
-/// # Errors
-///
-/// Of the system.
-pub(crate) fn stored_bytes(location: &Location) -> Result<u64> {
-    let path = location.path();
-    let sum = match location {
-        Location::Directory(path) => files_bytes(path, STORE_DEPTH),
-        Location::Archive(path) => fs::metadata(path).map(|data| data.len()),
-    };
-    sum.map_err(|error| Failure::io(format_args!("measure {}", path.display()), error))
+impl AnyStore {
+    /// Bytes of all files at `location`, where this store is: what stock calls
+    /// its size.
+    ///
+    /// # Errors
+    ///
+    /// Of the system or the server.
+    pub(crate) fn stored_bytes(&mut self, location: &Location) -> Result<u64> {
+        if let Connector::Files(store) = &mut self.connector {
+            return Ok(store.stored_bytes()?);
+        }
+        let Some(path) = location.path() else { return Ok(0) };
+        let sum = match location {
+            Location::Archive(path) => fs::metadata(path).map(|data| data.len()),
+            _ => files_bytes(path, STORE_DEPTH),
+        };
+        sum.map_err(|error| Failure::io(format_args!("measure {}", path.display()), error))
+    }
 }
 
 fn files_bytes(directory: &std::path::Path, depth: usize) -> std::io::Result<u64> {

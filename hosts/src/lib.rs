@@ -9,6 +9,7 @@
 //! - [`options`] and [`address`]: what a connector to a server is told;
 //! - [`tls`]: whom a TLS connection trusts;
 //! - [`remote`]: what servers with files and directories have in common;
+//! - [`sftp`]: files over SSH;
 //! - [`stdio`]: importer of what comes through a pipe;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
@@ -37,6 +38,7 @@ pub mod link_table;
 pub mod options;
 pub mod ptar;
 pub mod remote;
+pub mod sftp;
 pub mod snapshot;
 pub mod spool;
 pub mod stdio;

@@ -13,7 +13,7 @@ use crate::error::{HostsError, Result};
 /// stock's where stock has the option.
 ///
 /// Values may be secrets: they are not shown by `Debug`, and wiped when dropped.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct Options {
     values: BTreeMap<String, Zeroizing<String>>,
 }

@@ -8,6 +8,7 @@
 //! - [`tree`]: source trees from a seed, and their next generation;
 //! - [`compare`]: what differs between two trees;
 //! - [`store`]: the files of a store and of a ptar, as a test damages them;
+//! - [`servers`]: servers of all protocols, and links that can be cut;
 //! - [`http`]: the one request a test makes;
 //! - [`peak`]: how much memory a program took at most;
 //! - [`rng`]: seeded numbers.
@@ -22,5 +23,6 @@ pub mod peak;
 pub mod rng;
 pub mod sandbox;
 pub mod scene;
+pub mod servers;
 pub mod store;
 pub mod tree;

@@ -24,7 +24,7 @@ use crate::error::{EngineError, Result};
 use crate::exit::Status;
 use crate::open::Context;
 use crate::snapshots::{self, Target};
-use crate::store::{self, Repo};
+use crate::store::Repo;
 use crate::text::duration::Duration;
 use crate::text::json::Line;
 use crate::text::printable::Printable;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
                 let parsed =
                     parse_config(&config).map_err(EngineError::damaged(Subject::Config))?;
                 let (snapshots, logical_bytes) = totals(context, repo, desk.read.chunk)?;
-                let stored_bytes = store::stored_bytes(&location)?;
+                let stored_bytes = repo.store.stored_bytes(&location)?;
                 let info = StoreInfo { config: parsed, snapshots, stored_bytes, logical_bytes };
                 if context.globals.json { info.json(out) } else { info.text(&Zone::local(), out) }?;
             }
