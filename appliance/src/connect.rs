@@ -111,9 +111,10 @@ fn rclone(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> 
     let patience = patience.with_cancellation(Arc::clone(&around.cancelled));
     let shown = format!("rclone://{name}:");
     let program = remote.options.text("rclone").unwrap_or("rclone");
-    // Nothing is kept on the disk here, and listings are what the remote says.
+    // Nothing is kept on the disk here, and listings for a moment only: others may
+    // write to the same store.
     let arguments =
-        ["serve", "sftp", "--stdio", "--vfs-cache-mode", "off", "--dir-cache-time", "0"];
+        ["serve", "sftp", "--stdio", "--vfs-cache-mode", "off", "--dir-cache-time", "10s"];
     let mut arguments: Vec<String> = arguments.map(Into::into).into();
     arguments.push(format!("{name}:/"));
     let mut dial = CommandDial::new(shown, program, arguments);

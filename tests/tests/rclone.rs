@@ -9,9 +9,10 @@ use tiroir_tests::scene::identifiers;
 use tiroir_tests::servers::program;
 use tiroir_tests::tree::{Shape, build, touch};
 
-/// What rclone serves over SFTP: neither rights nor owners, nor links.
+/// What rclone serves over SFTP: neither rights nor owners, nor links, nor times
+/// of directories.
 const RULES: Rules = Rules {
-    mtime_ns_max: 1_000_000_000,
+    mtime_ns_max: u64::MAX,
     xattrs: false,
     hard_links: false,
     special_files: false,
@@ -56,6 +57,11 @@ fn main_job() {
     restore.args(["restore", "-to"]).arg(format!("rclone://disk:{}", target.display()));
     restore.arg(&snapshot).run().status(0);
     assert_same(&source, &target, RULES);
+    let time = |path: &Path| {
+        let data = fs::metadata(path.join("wide/file 95")).expect("a file");
+        data.modified().expect("a time")
+    };
+    assert_eq!(time(&source), time(&target));
 }
 
 #[test]

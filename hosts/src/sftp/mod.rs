@@ -98,21 +98,17 @@ impl SftpFiles {
     }
 
     /// Connects, and has the files that were open opened again.
+    ///
+    /// A server that is about to restart refuses too; the first time it is rather
+    /// the address that is wrong, and nothing to be tried again.
     fn connect(&mut self) -> Result<&mut Connection, Outcome> {
         if self.connection.is_none() {
-            self.transfers.lose_link();
-            let stream = self.dial.dial().map_err(|error| {
-                // A server that is about to restart refuses too; the first time it
-                // is rather the address that is wrong.
-                if self.was_connected { Outcome::Again(error) } else { Outcome::Failed(error) }
-            })?;
-            let connection = Connection::start(stream, self.patience.clone());
-            let mut connection =
-                connection.map_err(|fault| self.outcome("speak to", b"", fault))?;
-            self.transfers
-                .reopen(&mut connection)
-                .map_err(|fault| self.outcome("speak to", b"", fault))?;
-            self.connection = Some(connection);
+            let connected = self.try_to_connect();
+            self.connection = Some(connected.map_err(|outcome| match outcome {
+                Outcome::Failed(error) if self.was_connected => Outcome::Again(error),
+                Outcome::Again(error) if !self.was_connected => Outcome::Failed(error),
+                other => other,
+            })?);
             self.was_connected = true;
         }
         self.connection.as_mut().ok_or(Outcome::Failed(HostsError::rule(
@@ -121,6 +117,16 @@ impl SftpFiles {
             b"",
             "there is no connection",
         )))
+    }
+
+    fn try_to_connect(&mut self) -> Result<Connection, Outcome> {
+        self.transfers.lose_link();
+        let stream = self.dial.dial().map_err(Outcome::Failed)?;
+        let fault = |fault| self.outcome("speak to", b"", fault);
+        let mut connection = Connection::start(stream, self.patience.clone()).map_err(fault)?;
+        let reopened = self.transfers.reopen(&mut connection);
+        reopened.map_err(|fault| self.outcome("speak to", b"", fault))?;
+        Ok(connection)
     }
 
     /// Does something over the connection, and does it again over another one
