@@ -9,6 +9,9 @@
 //! - [`options`] and [`address`]: what a connector to a server is told;
 //! - [`tls`]: whom a TLS connection trusts;
 //! - [`remote`]: what servers with files and directories have in common;
+//! - [`http`]: what connectors that speak HTTP share, and the client of a server of stores;
+//! - [`s3`]: importer, exporter and store of S3;
+//! - [`staging`]: what waits to be uploaded;
 //! - [`stdio`]: importer of what comes through a pipe;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
@@ -32,13 +35,16 @@ mod durable;
 pub mod env;
 pub mod error;
 pub mod fs;
+pub mod http;
 pub mod index;
 pub mod link_table;
 pub mod options;
 pub mod ptar;
 pub mod remote;
+pub mod s3;
 pub mod snapshot;
 pub mod spool;
+pub mod staging;
 pub mod stdio;
 #[cfg(test)]
 mod testing;
