@@ -79,7 +79,8 @@ impl Client {
     /// A client of `endpoint`; nothing is connected yet. Reads `timeout` and
     /// [`crate::tls::OPTIONS`].
     pub(crate) fn new(endpoint: Endpoint, options: &Options) -> Result<Self> {
-        let tls = if endpoint.is_tls { Some(Trust::from_options(options)?.client()?) } else { None };
+        let tls =
+            if endpoint.is_tls { Some(Trust::from_options(options)?.client()?) } else { None };
         let progress = options.seconds("timeout")?.unwrap_or(PROGRESS_TIMEOUT);
         let timeouts = Timeouts { connect: CONNECT_TIMEOUT.min(progress), progress };
         Ok(Self { endpoint, tls, timeouts, idle: Vec::new() })
@@ -92,7 +93,10 @@ impl Client {
 
     /// Sends a request and returns the answer, whatever its status. A kept
     /// connection that turns out to have ended is replaced by a new one.
-    pub(crate) fn send(&mut self, request: &Request<'_>) -> std::result::Result<Response, HttpError> {
+    pub(crate) fn send(
+        &mut self,
+        request: &Request<'_>,
+    ) -> std::result::Result<Response, HttpError> {
         while let Some(mut connection) = self.idle.pop() {
             let is_fresh = connection.idle_since.is_some_and(|since| since.elapsed() < IDLE_TIME);
             if !is_fresh || connection.is_readable() {

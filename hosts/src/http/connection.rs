@@ -285,7 +285,11 @@ impl Connection {
 fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<TcpStream, HttpError> {
     let place = (endpoint.host.as_str(), endpoint.port());
     let addresses = place.to_socket_addrs().map_err(|error| {
-        HttpError::Unreachable(format!("the address of {} is not known ({})", endpoint.host, shown(&error)))
+        HttpError::Unreachable(format!(
+            "the address of {} is not known ({})",
+            endpoint.host,
+            shown(&error)
+        ))
     })?;
     let start = Instant::now();
     let mut last = "the host has no address".to_owned();

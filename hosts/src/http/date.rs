@@ -150,10 +150,19 @@ mod tests {
         assert_eq!(parse_http("Sun, 06 Nov 1994 08:49:37 GMT"), Some(time));
         let time = Timestamp { secs: 1_255_369_830, nanos: 120_000_000 };
         assert_eq!(parse_rfc3339("2009-10-12T17:50:30.12Z"), Some(time));
-        for text in ["", "Sun, 06 Nov 1994", "Sun, 06 Nox 1994 08:49:37 GMT", "x, 1 Jan 99999 0:0:0 GMT"] {
+        for text in
+            ["", "Sun, 06 Nov 1994", "Sun, 06 Nox 1994 08:49:37 GMT", "x, 1 Jan 99999 0:0:0 GMT"]
+        {
             assert_eq!(parse_http(text), None, "{text}");
         }
-        for text in ["", "T", "2009-10-12T17:50:30", "2009-13-12T00:00:00Z", "2009-1-1T0:0:0.xZ", "9-9-9T99:0:0Z"] {
+        for text in [
+            "",
+            "T",
+            "2009-10-12T17:50:30",
+            "2009-13-12T00:00:00Z",
+            "2009-1-1T0:0:0.xZ",
+            "9-9-9T99:0:0Z",
+        ] {
             assert_eq!(parse_rfc3339(text), None, "{text}");
         }
     }

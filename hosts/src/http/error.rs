@@ -45,13 +45,16 @@ impl HttpError {
 
     /// As an error of this crate.
     pub(crate) fn at(self, operation: &'static str, path: &[u8]) -> HostsError {
-        let remote =
-            |words: &dyn std::fmt::Display| HostsError::remote(HostErrorKind::Other, operation, path, words);
+        let remote = |words: &dyn std::fmt::Display| {
+            HostsError::remote(HostErrorKind::Other, operation, path, words)
+        };
         match self {
-            Self::Unreachable(words) | Self::Distrusted(words) | Self::Lost(words) => remote(&words),
-            Self::TimedOut(doing) => {
-                remote(&format_args!("time-out while {doing}; the option `timeout` is how long to wait"))
+            Self::Unreachable(words) | Self::Distrusted(words) | Self::Lost(words) => {
+                remote(&words)
             }
+            Self::TimedOut(doing) => remote(&format_args!(
+                "time-out while {doing}; the option `timeout` is how long to wait"
+            )),
             Self::Malformed(rule) => remote(&format_args!("the answer is not understood: {rule}")),
             Self::Local(error) => error,
         }

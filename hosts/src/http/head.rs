@@ -32,7 +32,7 @@ pub(crate) enum Length {
 
 impl Head {
     /// Reads the first line of an answer.
-    pub(super) fn parse_status(line: &[u8]) -> Result<Self, HttpError> {
+    pub(crate) fn parse_status(line: &[u8]) -> Result<Self, HttpError> {
         let malformed = HttpError::Malformed("it does not start as one of HTTP/1");
         let Some(rest) = line.strip_prefix(b"HTTP/1.") else { return Err(malformed) };
         let (is_old, rest) = match rest {
@@ -49,7 +49,7 @@ impl Head {
     }
 
     /// Takes in a header.
-    pub(super) fn push(&mut self, line: &[u8]) -> Result<(), HttpError> {
+    pub(crate) fn push(&mut self, line: &[u8]) -> Result<(), HttpError> {
         self.lines += 1;
         if self.lines > LINES_MAX || self.text.len() + line.len() >= HEAD_BYTES_MAX {
             return Err(HttpError::Malformed("it has too many headers"));
@@ -80,12 +80,17 @@ impl Head {
     }
 
     fn values<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
-        self.headers().filter(move |header| header.0.eq_ignore_ascii_case(name)).map(|header| header.1)
+        self.headers()
+            .filter(move |header| header.0.eq_ignore_ascii_case(name))
+            .map(|header| header.1)
     }
 
     /// All headers.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.text.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name, value.trim()))
+        self.text
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name, value.trim()))
     }
 
     /// How long the content of an answer to `method` is.
@@ -99,7 +104,9 @@ impl Head {
                 && self.values("transfer-encoding").nth(1).is_none();
             return match coding {
                 "chunked" | "Chunked" if is_alone && !self.is_old => Ok(Length::Chunked),
-                _ => Err(HttpError::Malformed("its length is told in two ways, or in an unknown one")),
+                _ => Err(HttpError::Malformed(
+                    "its length is told in two ways, or in an unknown one",
+                )),
             };
         }
         match self.declared_length()? {
@@ -145,7 +152,8 @@ pub(crate) fn start_of_range(value: &str) -> Option<u64> {
 #[doc(hidden)]
 #[must_use]
 pub fn parse(bytes: &[u8], method: &str) -> bool {
-    let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines =
+        bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let Ok(mut head) = Head::parse_status(lines.next().unwrap_or_default()) else { return false };
     for line in lines.take_while(|line| !line.is_empty()) {
         if head.push(line).is_err() {
@@ -179,7 +187,10 @@ mod tests {
         let length = |lines: &[&str]| head(lines).and_then(|head| head.length("GET"));
         let ok = "HTTP/1.1 200 OK";
         assert_eq!(length(&[ok, "Content-Length: 12"]).unwrap(), Length::Known(12));
-        assert_eq!(length(&[ok, "content-length:12", "Content-Length: 12"]).unwrap(), Length::Known(12));
+        assert_eq!(
+            length(&[ok, "content-length:12", "Content-Length: 12"]).unwrap(),
+            Length::Known(12)
+        );
         assert_eq!(length(&[ok, "Transfer-Encoding: chunked"]).unwrap(), Length::Chunked);
         assert_eq!(length(&[ok]).unwrap(), Length::UntilClose);
         assert_eq!(length(&["HTTP/1.1 204", "Content-Length: 7"]).unwrap(), Length::Known(0));

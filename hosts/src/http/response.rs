@@ -113,7 +113,9 @@ impl Response {
             Left::UntilClose => {}
             Left::Bytes(_) | Left::Chunk { .. } if read == 0 => {
                 self.keep = false;
-                return Err(HttpError::Lost("the server ended the connection in mid-answer".into()));
+                return Err(HttpError::Lost(
+                    "the server ended the connection in mid-answer".into(),
+                ));
             }
             Left::Bytes(bytes) | Left::Chunk { bytes, .. } => *bytes -= read as u64,
         }

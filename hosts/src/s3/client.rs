@@ -39,7 +39,11 @@ pub(super) struct Call<'c> {
 
 impl<'c> Call<'c> {
     /// A request without a body.
-    pub(super) fn new(operation: &'static str, method: &'static str, key: Option<&'c [u8]>) -> Self {
+    pub(super) fn new(
+        operation: &'static str,
+        method: &'static str,
+        key: Option<&'c [u8]>,
+    ) -> Self {
         Self {
             operation,
             method,
@@ -169,7 +173,10 @@ impl S3 {
     }
 
     /// Makes a request whose answer says nothing beside its head.
-    pub(super) fn call_without_content(&mut self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+    pub(super) fn call_without_content(
+        &mut self,
+        call: &Call<'_>,
+    ) -> std::result::Result<(), Failure> {
         let response = self.call(call)?;
         self.finish(response);
         Ok(())
@@ -224,7 +231,12 @@ impl S3 {
         let mark = if query.is_empty() { "" } else { "?" };
         let target = format!("{path}{mark}{query}");
         let payload = call.payload.clone();
-        self.client.send(&Request { method: call.method, target: &target, headers: &headers, payload })
+        self.client.send(&Request {
+            method: call.method,
+            target: &target,
+            headers: &headers,
+            payload,
+        })
     }
 
     fn refusal(&mut self, mut response: Response) -> std::result::Result<Refusal, HttpError> {
@@ -243,7 +255,8 @@ fn is_of_content(call: &Call<'_>) -> bool {
 
 /// The region in the name of a host of AWS: `s3.eu-west-1.amazonaws.com`.
 fn region_of_host(host: &str) -> Option<String> {
-    let rest = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
+    let rest =
+        host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
     let rest = rest.strip_prefix("s3.").or_else(|| rest.strip_prefix("s3-"))?;
     let rest = rest.strip_prefix("dualstack.").unwrap_or(rest);
     (!rest.contains('.')).then(|| rest.to_owned())

@@ -305,7 +305,9 @@ mod tests {
             environment.iter().find(|pair| pair.0 == name).map(|pair| OsString::from(pair.1))
         };
         match Source::from_options(&options, &look)? {
-            Source::Fixed(found) => Ok(format!("{} {}", found.access_key, found.secret_key.as_str())),
+            Source::Fixed(found) => {
+                Ok(format!("{} {}", found.access_key, found.secret_key.as_str()))
+            }
             Source::Instance(_) => Ok("instance".into()),
         }
     }

@@ -62,7 +62,9 @@ mod tests {
 
     #[test]
     fn base64_both_ways() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
         let bytes: [u8; 32] = std::array::from_fn(|index| u8::try_from(index * 8 + 3).unwrap());

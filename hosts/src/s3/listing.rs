@@ -114,7 +114,9 @@ impl<'p, 'e> Page<'p, 'e> {
             self.last = [const { Vec::new() }; 2];
         }
         (self.is_empty, self.is_listing, self.is_truncated) = (true, false, false);
-        for text in [&mut self.token, &mut self.marker, &mut self.key, &mut self.etag, &mut self.prefix] {
+        for text in
+            [&mut self.token, &mut self.marker, &mut self.key, &mut self.etag, &mut self.prefix]
+        {
             text.clear();
         }
     }
@@ -231,7 +233,8 @@ impl S3 {
             // A server that does not know the second one answers so, too.
             self.lists_v1 = true;
             let name = if page.marker.is_empty() {
-                String::from_utf8_lossy(page.last.iter().max().map_or(&[][..], Vec::as_slice)).into_owned()
+                String::from_utf8_lossy(page.last.iter().max().map_or(&[][..], Vec::as_slice))
+                    .into_owned()
             } else if page.query.is_escaped {
                 String::from_utf8_lossy(&unescaped(&page.marker)?).into_owned()
             } else {
@@ -306,7 +309,9 @@ impl S3 {
             }
             (Err(XmlError::Receiver(error)), _) => Err(error),
             (Err(_), Some(error)) => Ok(Ending::Broken(error)),
-            (Err(XmlError::Malformed(rule)), None) => Err(malformed(&self.shown(page.query.prefix), rule)),
+            (Err(XmlError::Malformed(rule)), None) => {
+                Err(malformed(&self.shown(page.query.prefix), rule))
+            }
             (Err(XmlError::Read(error)), None) => {
                 Err(HostsError::io_bytes(LIST, &self.shown(page.query.prefix), error))
             }
@@ -365,7 +370,9 @@ fn unescaped(text: &str) -> Result<Vec<u8>> {
                 let mut digit = || char::from(bytes.next()?).to_digit(16);
                 let value = digit().zip(digit()).map(|(high, low)| high * 16 + low);
                 let value = value.and_then(|value| u8::try_from(value).ok());
-                out.push(value.ok_or_else(|| malformed(text.as_bytes(), "a key is not escaped well"))?);
+                out.push(
+                    value.ok_or_else(|| malformed(text.as_bytes(), "a key is not escaped well"))?,
+                );
             }
             _ => out.push(byte),
         }
@@ -403,7 +410,9 @@ mod tests {
     #[test]
     fn keys_are_unescaped() {
         assert_eq!(unescaped("a+b%2Bc%01/%C3%A9").unwrap(), "a b+c\u{1}/é".as_bytes());
-        assert!(unescaped("a%").is_err() && unescaped("a%1").is_err() && unescaped("a%xy").is_err());
+        assert!(
+            unescaped("a%").is_err() && unescaped("a%1").is_err() && unescaped("a%xy").is_err()
+        );
     }
 
     #[test]

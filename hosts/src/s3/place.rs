@@ -115,7 +115,8 @@ impl Place {
 /// A host with a port, or the URL of one.
 fn parse_endpoint(text: &str) -> Result<Address> {
     let text = text.trim();
-    let text = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    let text =
+        text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
     Address::parse(text.trim_end_matches('/').trim_start_matches('.').as_bytes())
 }
 
@@ -171,7 +172,9 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        for location in ["nas", "nas/", "nas/.b", "nas/b%3fc", "nas/b/../c", "nas/b/./c", "nas/bu cket"] {
+        for location in
+            ["nas", "nas/", "nas/.b", "nas/b%3fc", "nas/b/../c", "nas/b/./c", "nas/bu cket"]
+        {
             assert!(place(location, &[]).is_err(), "{location}");
         }
         assert!(place("other/a", &[("virtual_host", "1"), ("endpoint", "s3.example")]).is_err());

@@ -88,7 +88,8 @@ impl Refusal {
     /// Whether the server has nothing to do with checksums in headers.
     pub(super) fn is_about_checksums(&self) -> bool {
         let text = self.message.to_ascii_lowercase();
-        matches!(self.status, 400 | 501) && (text.contains("x-amz-checksum") || text.contains("x-amz-sdk"))
+        matches!(self.status, 400 | 501)
+            && (text.contains("x-amz-checksum") || text.contains("x-amz-sdk"))
             || self.is_unknown_request()
     }
 
@@ -104,8 +105,9 @@ impl Refusal {
             ("BucketAlreadyExists" | "BucketAlreadyOwnedByYou", _) | (_, 412) => {
                 HostErrorKind::AlreadyExists
             }
-            (_, 404) => HostErrorKind::NotFound,
-            (_, 401 | 403) | ("InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken", _) => {
+            ("", 404) => HostErrorKind::NotFound,
+            (_, 401 | 403)
+            | ("InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken" | "XAdminUserNotFound", _) => {
                 HostErrorKind::PermissionDenied
             }
             _ => HostErrorKind::Other,
@@ -113,7 +115,12 @@ impl Refusal {
     }
 
     /// As an error of this crate.
-    pub(super) fn at(&self, operation: &'static str, place: &Place, key: Option<&[u8]>) -> HostsError {
+    pub(super) fn at(
+        &self,
+        operation: &'static str,
+        place: &Place,
+        key: Option<&[u8]>,
+    ) -> HostsError {
         HostsError::remote(self.kind(), operation, &place.shown(key), self.words(place))
     }
 
@@ -189,7 +196,10 @@ mod tests {
     #[test]
     fn kinds_and_words() {
         let (kind, text) = told(&code(404, "NoSuchBucket"));
-        assert_eq!((kind, &*text), (HostErrorKind::NotFound, "cannot read s3://nas/b/k: there is no bucket b"));
+        assert_eq!(
+            (kind, &*text),
+            (HostErrorKind::NotFound, "cannot read s3://nas/b/k: there is no bucket b")
+        );
         assert_eq!(told(&code(403, "AccessDenied")).0, HostErrorKind::PermissionDenied);
         assert_eq!(told(&code(507, "X")).0, HostErrorKind::NoSpace);
         assert_eq!(told(&refusal(404, &[], "")).0, HostErrorKind::NotFound);

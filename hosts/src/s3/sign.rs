@@ -70,10 +70,8 @@ impl Signing<'_> {
     pub(super) fn headers(&self, credentials: &Credentials) -> Vec<(String, Zeroizing<String>)> {
         let time = compact(self.now_secs);
         let pair = |name: &str, value: String| (name.to_owned(), Zeroizing::new(value));
-        let mut added = vec![
-            pair("x-amz-content-sha256", hex(self.payload)),
-            pair("x-amz-date", time.clone()),
-        ];
+        let mut added =
+            vec![pair("x-amz-content-sha256", hex(self.payload)), pair("x-amz-date", time.clone())];
         if let Some(token) = &credentials.token {
             added.push(("x-amz-security-token".to_owned(), token.clone()));
         }
@@ -178,8 +176,10 @@ mod tests {
             signature(("GET", "/test.txt"), &[], &[("Range", "bytes=0-9")], b""),
             "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
         );
-        let headers =
-            [("Date", "Fri, 24 May 2013 00:00:00 GMT"), ("x-amz-storage-class", "REDUCED_REDUNDANCY")];
+        let headers = [
+            ("Date", "Fri, 24 May 2013 00:00:00 GMT"),
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+        ];
         assert_eq!(
             signature(("PUT", "/test%24file.text"), &[], &headers, b"Welcome to Amazon S3."),
             "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"

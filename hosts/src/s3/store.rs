@@ -204,7 +204,8 @@ impl S3Store {
     ) -> Result<Option<Open>> {
         let key = self.key(resource, name);
         let last = at.saturating_add(count.saturating_sub(1));
-        let call = Call::new("read", "GET", Some(&key)).header("Range", format!("bytes={at}-{last}"));
+        let call =
+            Call::new("read", "GET", Some(&key)).header("Range", format!("bytes={at}-{last}"));
         let response = match self.s3.call(&call) {
             Ok(response) => response,
             Err(failure) if failure.refusal().is_some_and(|refusal| refusal.status == 416) => {
@@ -220,11 +221,16 @@ impl S3Store {
             }
             let total = total_of_range(range).ok_or_else(|| broken("its length is missing"))?;
             (total, total.min(last.saturating_add(1)))
-        } else if at == 0 {
-            let total = response.left_bytes().ok_or_else(|| broken("its length is missing"))?;
-            (total, total)
         } else {
-            return Err(broken("the server does not send parts of an object"));
+            let total = response.left_bytes().ok_or_else(|| broken("its length is missing"))?;
+            // Some ignore a range that begins behind the end.
+            if at > 0 && at < total {
+                return Err(broken("the server does not send parts of an object"));
+            }
+            if at > 0 {
+                return Ok(None);
+            }
+            (total, total)
         };
         Ok(Some(Open { resource, name: *name, at, end, total, response }))
     }
