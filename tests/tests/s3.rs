@@ -35,7 +35,8 @@ fn contract(maker: Maker, more: &[(&str, &str)]) {
     store_contract(|| {
         // A bucket of its own for some, a part of one for others.
         let number = number.fetch_add(1, Ordering::Relaxed);
-        let path = if number < 3 { format!("own-{number}") } else { format!("bucket/a b/{number}/") };
+        let path =
+            if number < 3 { format!("own-{number}") } else { format!("bucket/a b/{number}/") };
         store(&server, &path, more)
     });
     shared_store_contract(|number| store(&server, &format!("bucket/shared/{number}"), more));

@@ -137,6 +137,11 @@ impl S3 {
         Ok(Self { client, place, credentials, region, encryption, lists_v1: false, checksum })
     }
 
+    /// Headers of the key that the server encrypts with.
+    pub(super) fn encryption(&self) -> &[(String, Zeroizing<String>)] {
+        &self.encryption
+    }
+
     /// Makes a request until it succeeds, is refused, or was made often enough.
     /// The answer's status is one of success.
     pub(super) fn call(&mut self, call: &Call<'_>) -> std::result::Result<Response, Failure> {

@@ -67,8 +67,9 @@ struct Page<'p, 'e> {
     each: &'p mut Each<'e>,
     /// Names that were given to `each` when the link broke.
     skip: [Vec<u8>; 2],
-    /// The last of each kind, and whether there was one on this page.
+    /// The last of each kind.
     last: [Vec<u8>; 2],
+    /// Whether there was none on this page.
     is_empty: bool,
     is_stopped: bool,
     is_listing: bool,
@@ -111,7 +112,6 @@ impl<'p, 'e> Page<'p, 'e> {
             self.skip.clone_from(&self.last);
         } else {
             self.skip = [const { Vec::new() }; 2];
-            self.last = [const { Vec::new() }; 2];
         }
         (self.is_empty, self.is_listing, self.is_truncated) = (true, false, false);
         for text in
@@ -128,7 +128,9 @@ impl<'p, 'e> Page<'p, 'e> {
             return Err(malformed(&name, "it lists a key that was not asked for"));
         }
         self.is_empty = false;
-        if !self.skip[kind].is_empty() && name <= self.skip[kind] {
+        // Some servers begin a page with what the one before ended with.
+        let is_known = !self.skip[kind].is_empty() && name <= self.skip[kind];
+        if is_known || name == self.last[kind] {
             return Ok(ControlFlow::Continue(()));
         }
         let item = match kind {

@@ -7,6 +7,8 @@
 mod client;
 mod credentials;
 mod encryption;
+pub mod exporter;
+pub mod importer;
 #[doc(hidden)]
 pub mod listing;
 mod place;
@@ -16,6 +18,8 @@ pub mod store;
 mod upload;
 mod xml;
 
+pub use exporter::S3Exporter;
+pub use importer::S3Importer;
 pub use store::S3Store;
 
 /// Options that are read here and in [`crate::tls`]. The first nine are stock's.

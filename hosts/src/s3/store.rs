@@ -263,36 +263,6 @@ impl S3Store {
         Ok(read)
     }
 
-    /// Makes the bucket, where that is what it takes.
-    fn make_bucket(&mut self) -> Result<()> {
-        let region = self.s3.region.clone();
-        let body = format!(
-            "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
-             <LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
-        );
-        let mut staged = Staged::new(&self.spool_directory);
-        // Its own region has no name there.
-        if region != "us-east-1" {
-            staged.write(body.as_bytes())?;
-        }
-        let mut call = Call {
-            payload: crate::http::client::Payload::Staged(&staged, 0..staged.len()),
-            sha256: Some(staged.sha256()),
-            ..Call::new("make the bucket", "PUT", None)
-        };
-        if self.retention.is_some() {
-            call = call.header("x-amz-bucket-object-lock-enabled", "true");
-        }
-        match self.s3.call_without_content(&call) {
-            Err(failure)
-                if failure.refusal().is_some_and(|r| r.code == "BucketAlreadyOwnedByYou") =>
-            {
-                Ok(())
-            }
-            other => Ok(other?),
-        }
-    }
-
     /// Looks for CONFIG, and makes the bucket if there is none.
     fn make_room(&mut self) -> Result<()> {
         let key = self.s3.place.key("CONFIG");
@@ -301,7 +271,9 @@ impl S3Store {
             // It is there, or what starts like it.
             Ok(_) => {}
             Err(error) => match tiroir_core::host::HostError::kind(&error) {
-                HostErrorKind::NotFound => return self.make_bucket(),
+                HostErrorKind::NotFound => {
+                    return self.s3.make_bucket(&self.spool_directory, self.retention.is_some());
+                }
                 // A key that may not list: it may look.
                 HostErrorKind::PermissionDenied => {}
                 _ => return Err(error),

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::client::{Call, Failure, S3};
 use super::encryption::base64;
 use super::refusal::REFUSAL_BYTES_MAX;
+use super::sign::escaped;
 use super::xml::{self, Receiver};
 use crate::error::{HostsError, Result};
 use crate::http::client::Payload;
@@ -230,6 +231,61 @@ impl S3 {
         let call = Call { query: &query, ..Call::new(UPLOAD, "DELETE", Some(&parts.key)) };
         // Nothing can be done about it: the error that led here is told.
         let _ = self.call_without_content(&call);
+    }
+
+    /// Makes the bucket. One that is ours already is left as it is.
+    pub(super) fn make_bucket(&mut self, spool_directory: &Path, with_lock: bool) -> Result<()> {
+        let mut staged = Staged::new(spool_directory);
+        // This one has no name there.
+        if self.region != "us-east-1" {
+            let body = format!(
+                "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                 <LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>",
+                self.region
+            );
+            staged.write(body.as_bytes())?;
+        }
+        let mut call = Call {
+            payload: Payload::Staged(&staged, 0..staged.len()),
+            sha256: Some(staged.sha256()),
+            ..Call::new("make the bucket", "PUT", None)
+        };
+        if with_lock {
+            call = call.header("x-amz-bucket-object-lock-enabled", "true");
+        }
+        match self.call_without_content(&call) {
+            Err(failure)
+                if failure.refusal().is_some_and(|r| r.code == "BucketAlreadyOwnedByYou") =>
+            {
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Makes an object of another one, on the server. With headers they replace
+    /// those of the other.
+    pub(super) fn copy(&mut self, from: &[u8], to: &[u8], headers: Option<&Headers>) -> Result<()> {
+        let source = format!("/{}/{}", self.place.bucket, escaped(from, true));
+        let directive = if headers.is_some() { "REPLACE" } else { "COPY" };
+        let mut call = Call {
+            headers: headers.cloned().unwrap_or_default(),
+            payload: Payload::Bytes(b""),
+            ..Call::new("copy to", "PUT", Some(to))
+        }
+        .header("x-amz-copy-source", source)
+        .header("x-amz-metadata-directive", directive);
+        for (name, value) in self.encryption() {
+            let name = name.replace("x-amz-", "x-amz-copy-source-");
+            call.headers.push((name, value.clone()));
+        }
+        match self.answer(&call)?.error {
+            None => Ok(()),
+            Some(words) => {
+                let shown = self.place.shown(Some(to));
+                Err(HostsError::remote(HostErrorKind::Other, "copy to", &shown, words))
+            }
+        }
     }
 
     fn answer(&mut self, call: &Call<'_>) -> std::result::Result<Answer, Failure> {
