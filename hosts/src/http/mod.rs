@@ -14,6 +14,9 @@ pub(crate) mod error;
 pub mod head;
 pub(crate) mod response;
 pub(crate) mod retry;
+pub mod store;
+
+pub use store::HttpStore;
 
 /// Where a server listens.
 #[derive(Clone, Debug, Eq, PartialEq)]
