@@ -11,6 +11,7 @@
 //! - [`remote`]: what servers with files and directories have in common;
 //! - [`http`]: what connectors that speak HTTP share, and the client of a server of stores;
 //! - [`s3`]: importer, exporter and store of S3;
+//! - [`sqlite`]: a store in a database file;
 //! - [`staging`]: what waits to be uploaded;
 //! - [`stdio`]: importer of what comes through a pipe;
 //! - [`ptar`]: a store in one file;
@@ -44,6 +45,7 @@ pub mod remote;
 pub mod s3;
 pub mod snapshot;
 pub mod spool;
+pub mod sqlite;
 pub mod staging;
 pub mod stdio;
 #[cfg(test)]
