@@ -34,7 +34,7 @@ pub(crate) struct Cli {
 /// What stands below the list of options.
 const AFTER_HELP: &str = "\
 Options are taken as -name or --name, with their value after a blank or `=`.
-STORE is a directory, a ptar archive or sftp://HOST/PATH; without it TIROIR_STORE, then
+STORE is a directory, a ptar archive or a place on a server; without it TIROIR_STORE, then
 PLAKAR_REPOSITORY, then ~/.plakar. SNAPSHOT is the start of an identifier, and
 SNAPSHOT:PATH a file or directory in it. `tiroir help COMMAND` tells more.";
 

@@ -1,18 +1,28 @@
 //! From a place on a server to the connector that reaches it.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tiroir_core::host::HostErrorKind;
+use tiroir_hosts::address::Address;
 use tiroir_hosts::error::HostsError;
+use tiroir_hosts::http::store::HttpStore;
 use tiroir_hosts::remote::RemoteFiles;
-use tiroir_hosts::remote::importer::clean;
+use tiroir_hosts::remote::exporter::FilesExporter;
+use tiroir_hosts::remote::importer::{FilesImporter, clean};
 use tiroir_hosts::remote::patience::{self, Patience};
+use tiroir_hosts::remote::store::FilesStore;
+use tiroir_hosts::s3::{S3Exporter, S3Importer, S3Store};
 use tiroir_hosts::sftp::SftpFiles;
 use tiroir_hosts::sftp::command::CommandDial;
 use tiroir_hosts::sftp::ssh::{self, Ssh};
+use tiroir_hosts::sqlite::SqliteStore;
+use tiroir_hosts::{http, s3, sqlite};
 
+use crate::any::{AnyExporter, AnyImporter};
 use crate::location::{Remote, Scheme};
 use crate::report;
 
@@ -21,6 +31,8 @@ use crate::report;
 pub(crate) struct Surroundings {
     /// Home of the user, where OpenSSH and others have their files.
     pub(crate) home: PathBuf,
+    /// Where temporary files go.
+    pub(crate) spool: PathBuf,
     /// Set when the work should stop.
     pub(crate) cancelled: Arc<AtomicBool>,
 }
@@ -39,16 +51,108 @@ pub(crate) struct Server {
     pub(crate) is_flat: bool,
 }
 
+/// A store that is neither here nor an archive.
+///
+/// # Errors
+///
+/// Addresses and options that are not understood.
+pub(crate) fn store(remote: &Remote, around: &Surroundings) -> Result<RemoteStore, HostsError> {
+    let (options, spool) = (&remote.options, &around.spool);
+    Ok(match remote.scheme {
+        Scheme::S3 => {
+            refuse_unknown(remote, &s3::OPTIONS)?;
+            RemoteStore::S3(Box::new(S3Store::open(&address(remote)?, options, spool)?))
+        }
+        Scheme::Http | Scheme::Https => {
+            refuse_unknown(remote, &http::store::OPTIONS)?;
+            let is_tls = remote.scheme == Scheme::Https;
+            let store = HttpStore::open(&address(remote)?, is_tls, options, spool)?;
+            RemoteStore::Http(Box::new(store))
+        }
+        Scheme::Sqlite => {
+            refuse_unknown(remote, &sqlite::OPTIONS)?;
+            let path = Path::new(OsStr::from_bytes(&remote.rest));
+            RemoteStore::Sqlite(Box::new(SqliteStore::open(path, options, spool)?))
+        }
+        _ => {
+            let server = files(remote, around)?;
+            let store = FilesStore::new(server.files, &server.path);
+            let store = if server.is_flat { store.with_flat_layout() } else { store };
+            RemoteStore::Files(Box::new(store.with_warnings(report::warn)))
+        }
+    })
+}
+
+/// A store that is neither here nor an archive.
+#[derive(Debug)]
+pub(crate) enum RemoteStore {
+    /// A directory of a server.
+    Files(Box<FilesStore>),
+    /// A part of a bucket.
+    S3(Box<S3Store>),
+    /// What a server of stores has.
+    Http(Box<HttpStore>),
+    /// A database file.
+    Sqlite(Box<SqliteStore>),
+}
+
+/// What is backed up from a server.
+///
+/// # Errors
+///
+/// Of the server, as when there is nothing; addresses and options that are not
+/// understood.
+pub(crate) fn importer(remote: &Remote, around: &Surroundings) -> Result<AnyImporter, HostsError> {
+    if remote.scheme == Scheme::S3 {
+        refuse_unknown(remote, &s3::OPTIONS)?;
+        let importer = S3Importer::open(&address(remote)?, &remote.options)?;
+        return Ok(AnyImporter::S3(Box::new(importer)));
+    }
+    let server = files(remote, around)?;
+    let importer = FilesImporter::open(server.files, server.kind, server.origin, &server.path)?;
+    Ok(AnyImporter::Files(Box::new(importer)))
+}
+
+/// Where a restore to a server goes.
+///
+/// # Errors
+///
+/// As of [`importer`].
+pub(crate) fn exporter(
+    remote: &Remote,
+    around: &Surroundings,
+    skip_permissions: bool,
+) -> Result<AnyExporter, HostsError> {
+    if remote.scheme == Scheme::S3 {
+        refuse_unknown(remote, &s3::OPTIONS)?;
+        let exporter = S3Exporter::open(&address(remote)?, &remote.options, &around.spool)?;
+        return Ok(AnyExporter::S3(Box::new(exporter.with_warnings(report::warn))));
+    }
+    let server = files(remote, around)?;
+    let exporter = FilesExporter::open(server.files, &server.path)?;
+    let exporter = exporter.with_skip_permissions(skip_permissions).with_warnings(report::warn);
+    Ok(AnyExporter::Files(Box::new(exporter)))
+}
+
+fn address(remote: &Remote) -> Result<Address, HostsError> {
+    Address::parse(&remote.rest)
+}
+
 /// The server of a place. Nothing is asked of it yet, unless its path starts at
 /// the home of whoever logs in.
 ///
 /// # Errors
 ///
-/// Addresses and options that are not understood.
+/// Addresses and options that are not understood, and what keeps no files.
 pub(crate) fn files(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
     match remote.scheme {
         Scheme::Sftp => sftp(remote, around),
         Scheme::Rclone => rclone(remote, around),
+        Scheme::Ftp | Scheme::Ftps | Scheme::S3 | Scheme::Http | Scheme::Https | Scheme::Sqlite => {
+            let kind = HostErrorKind::Other;
+            let rule = "it keeps stores and nothing else";
+            Err(HostsError::rule(kind, "use", remote.to_string().as_bytes(), rule))
+        }
     }
 }
 
@@ -74,7 +178,7 @@ fn refuse_unknown(remote: &Remote, known: &[&str]) -> Result<(), HostsError> {
 
 fn sftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
     refuse_unknown(remote, &ssh::options())?;
-    let address = tiroir_hosts::address::Address::parse(&remote.rest)?;
+    let address = address(remote)?;
     let patience = Patience::from_options(&remote.options)?;
     let patience = patience.with_cancellation(Arc::clone(&around.cancelled));
     let dial = Ssh::new(&address, &remote.options, &around.home, patience.clone())?;

@@ -6,7 +6,7 @@
 //!   `usage`: what is wrong with what was typed;
 //! - `cmd`: the subcommands, one to a file;
 //! - `open`: from a location to an open repository; `location`, `passphrase`,
-//!   `store`, `connect`, `budget` (how memory is divided), `machine`;
+//!   `store`, `connect`, `any`, `budget` (how memory is divided), `machine`;
 //! - `snapshots`, `filter`: which snapshot is meant; `new_store`: CONFIG;
 //! - `diff`: two sides of a comparison;
 //! - `report`: progress and what went wrong; `text`: values as text;
@@ -17,6 +17,7 @@
 
 #![warn(missing_docs)]
 
+mod any;
 mod args;
 mod budget;
 mod cli;

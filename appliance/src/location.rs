@@ -29,15 +29,33 @@ pub(crate) enum Location {
 pub(crate) enum Scheme {
     /// Files over SSH.
     Sftp,
+    /// Files by FTP, with or without explicit TLS.
+    Ftp,
+    /// Files by FTP inside of TLS.
+    Ftps,
     /// Whatever an installed rclone reaches.
     Rclone,
+    /// Objects in a bucket.
+    S3,
+    /// A server of stores.
+    Http,
+    /// The same inside of TLS.
+    Https,
+    /// A database file: no server, but nothing else either.
+    Sqlite,
 }
 
 impl Scheme {
     fn parse(scheme: &str) -> Option<Self> {
         match scheme {
             "sftp" => Some(Self::Sftp),
+            "ftp" => Some(Self::Ftp),
+            "ftps" => Some(Self::Ftps),
             "rclone" => Some(Self::Rclone),
+            "s3" => Some(Self::S3),
+            "http" => Some(Self::Http),
+            "https" => Some(Self::Https),
+            "sqlite" => Some(Self::Sqlite),
             _ => None,
         }
     }
@@ -46,7 +64,13 @@ impl Scheme {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sftp => "sftp",
+            Self::Ftp => "ftp",
+            Self::Ftps => "ftps",
             Self::Rclone => "rclone",
+            Self::S3 => "s3",
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Sqlite => "sqlite",
         }
     }
 }
@@ -70,12 +94,16 @@ impl Remote {
     /// A usage error.
     pub(crate) fn check(&self) -> Result<()> {
         match self.scheme {
-            Scheme::Sftp => self.address().map(|_| ()),
+            Scheme::Sqlite if self.rest.is_empty() => {
+                Err(Failure::usage("the location names no database"))
+            }
+            Scheme::Sqlite => Ok(()),
             Scheme::Rclone => match self.remote_and_path() {
                 Some(_) => Ok(()),
                 None => Err(Failure::usage("the location names no remote of rclone")
                     .with_advice("It is written as rclone://REMOTE:PATH")),
             },
+            _ => self.address().map(|_| ()),
         }
     }
 
@@ -109,6 +137,9 @@ impl fmt::Display for Remote {
         let scheme = self.scheme.name();
         if let (Scheme::Rclone, Some((name, path))) = (self.scheme, self.remote_and_path()) {
             return write!(f, "{scheme}://{name}:{}", path.escape_ascii());
+        }
+        if self.scheme == Scheme::Sqlite {
+            return write!(f, "{scheme}://{}", OsStr::from_bytes(&self.rest).display());
         }
         match Address::parse(&self.rest) {
             Ok(address) => write!(f, "{scheme}://{address}"),
@@ -148,9 +179,6 @@ impl<'t> Place<'t> {
 /// Magic number of an archive.
 const ARCHIVE_MAGIC: &[u8; 8] = b"_PLATAR_";
 
-/// Schemes of stock for which there is no connector here.
-const SCHEMES_ABSENT: [&str; 5] = ["http", "https", "s3", "ftp", "sqlite"];
-
 impl Location {
     /// Understands a path, `fs:PATH`, `file://PATH` or `ptar:PATH`. A path of
     /// a file that is an archive, or is named like one, is one.
@@ -186,12 +214,8 @@ impl Location {
             }
             Place::Other(scheme, _) => {
                 let what = format!("there is no store connector for {scheme}:");
-                let advice = if SCHEMES_ABSENT.contains(&scheme) {
-                    "This tiroir reaches directories, ptar archives and SFTP servers."
-                } else {
-                    "A path with a colon in it is given as ./PATH."
-                };
-                Err(Failure::new(Status::NoStore, what).with_advice(advice))
+                Err(Failure::new(Status::NoStore, what)
+                    .with_advice("A path with a colon in it is given as ./PATH."))
             }
         }
     }
@@ -365,7 +389,7 @@ mod tests {
     #[test]
     fn what_is_not_here() {
         assert_eq!(parsed("").unwrap_err().status(), Status::Usage);
-        assert_eq!(parsed("s3://bucket/x").unwrap_err().status(), Status::NoStore);
+        assert_eq!(parsed("smb://nas/x").unwrap_err().status(), Status::NoStore);
         assert_eq!(parsed("foo:/bar").unwrap_err().status(), Status::NoStore);
         assert_eq!(parsed("@nas").unwrap_err().status(), Status::Failed);
     }

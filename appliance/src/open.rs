@@ -152,6 +152,7 @@ impl<'g> Context<'g> {
                 .map(PathBuf::from)
                 .or_else(machine::home)
                 .unwrap_or_else(|| PathBuf::from("/")),
+            spool: self.spool_directory(),
             cancelled: Arc::clone(&self.cancelled),
         }
     }

@@ -10,11 +10,14 @@ use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::store::FsStore;
+use tiroir_hosts::http::store::HttpStore;
 use tiroir_hosts::index::SqliteIndex;
 use tiroir_hosts::ptar::{PtarReader, PtarWriter};
 use tiroir_hosts::remote::store::FilesStore;
+use tiroir_hosts::s3::S3Store;
+use tiroir_hosts::sqlite::SqliteStore;
 
-use crate::connect::{self, Surroundings};
+use crate::connect::{self, RemoteStore, Surroundings};
 use crate::error::{Failure, Result};
 use crate::location::Location;
 
@@ -53,6 +56,12 @@ enum Connector {
     NewArchive(PtarWriter),
     /// A directory of a server.
     Files(Box<FilesStore>),
+    /// A part of a bucket.
+    S3(Box<S3Store>),
+    /// What a server of stores has.
+    Http(Box<HttpStore>),
+    /// A database file.
+    Sqlite(Box<SqliteStore>),
 }
 
 impl AnyStore {
@@ -67,12 +76,12 @@ impl AnyStore {
                 Connector::Directory(FsStore::new(path).with_warnings(crate::report::warn))
             }
             Location::Archive(path) => Connector::Archive(PtarReader::open(path)?),
-            Location::Remote(remote) => {
-                let server = connect::files(remote, around)?;
-                let store = FilesStore::new(server.files, &server.path);
-                let store = if server.is_flat { store.with_flat_layout() } else { store };
-                Connector::Files(Box::new(store.with_warnings(crate::report::warn)))
-            }
+            Location::Remote(remote) => match connect::store(remote, around)? {
+                RemoteStore::Files(store) => Connector::Files(store),
+                RemoteStore::S3(store) => Connector::S3(store),
+                RemoteStore::Http(store) => Connector::Http(store),
+                RemoteStore::Sqlite(store) => Connector::Sqlite(store),
+            },
         }))
     }
 
@@ -94,6 +103,9 @@ macro_rules! each {
             Connector::Archive($store) => $call,
             Connector::NewArchive($store) => $call,
             Connector::Files($store) => $call,
+            Connector::S3($store) => $call,
+            Connector::Http($store) => $call,
+            Connector::Sqlite($store) => $call,
         }
     };
 }
@@ -165,21 +177,34 @@ const STORE_DEPTH: usize = 2;
 
 impl AnyStore {
     /// Bytes of all files at `location`, where this store is: what stock calls
-    /// its size.
+    /// its size. Nothing where only a request for each file would tell.
     ///
     /// # Errors
     ///
     /// Of the system or the server.
-    pub(crate) fn stored_bytes(&mut self, location: &Location) -> Result<u64> {
+    pub(crate) fn stored_bytes(&mut self, location: &Location) -> Result<Option<u64>> {
         if let Connector::Files(store) = &mut self.connector {
-            return Ok(store.stored_bytes()?);
+            return Ok(Some(store.stored_bytes()?));
         }
-        let Some(path) = location.path() else { return Ok(0) };
-        let sum = match location {
-            Location::Archive(path) => fs::metadata(path).map(|data| data.len()),
-            _ => files_bytes(path, STORE_DEPTH),
+        let database;
+        let (path, depth) = match location {
+            Location::Directory(path) => (path.as_path(), STORE_DEPTH),
+            Location::Archive(path) => (path.as_path(), 0),
+            Location::Remote(_) => match &self.connector {
+                Connector::Sqlite(store) => {
+                    database = store.path().to_owned();
+                    (database.as_path(), 0)
+                }
+                _ => return Ok(None),
+            },
         };
-        sum.map_err(|error| Failure::io(format_args!("measure {}", path.display()), error))
+        let sum = match depth {
+            0 => fs::metadata(path).map(|data| data.len()),
+            depth => files_bytes(path, depth),
+        };
+        let sum =
+            sum.map_err(|error| Failure::io(format_args!("measure {}", path.display()), error))?;
+        Ok(Some(sum))
     }
 }
 

@@ -10,6 +10,7 @@
 //! - [`store`]: the files of a store and of a ptar, as a test damages them;
 //! - [`servers`]: servers of all protocols, and links that can be cut;
 //! - [`http`]: the one request a test makes;
+//! - [`servers`]: servers that are started for a test;
 //! - [`peak`]: how much memory a program took at most;
 //! - [`rng`]: seeded numbers.
 //!

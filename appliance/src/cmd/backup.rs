@@ -18,11 +18,11 @@ use tiroir_hosts::fs::ignore::IgnorePatterns;
 use tiroir_hosts::fs::importer::FsImporter;
 use tiroir_hosts::fs::several::SeveralImporter;
 use tiroir_hosts::options::Options as ConnectorOptions;
-use tiroir_hosts::remote::importer::FilesImporter;
 use tiroir_hosts::stdio::StdinImporter;
 
 use super::read_chunk_bytes;
 use super::version::CLIENT;
+use crate::any::AnyImporter;
 use crate::connect;
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
@@ -119,8 +119,8 @@ pub(crate) struct Args {
           action = clap::ArgAction::Append)]
     options: Vec<String>,
 
-    /// What to back up: paths, also as `fs:PATH`; or `sftp://HOST/PATH`; or
-    /// `stdin:NAME` for standard input as a file of that name. The current
+    /// What to back up: paths, also as `fs:PATH`; or a place on a server,
+    /// as `sftp://HOST/PATH`; or `stdin:NAME` for standard input as a file of that name. The current
     /// directory by default
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
@@ -163,10 +163,8 @@ impl Place {
             location::Place::Other("stdin", name) => Ok(Self::Stdin(name.as_bytes().to_vec())),
             location::Place::Other(scheme, _) => {
                 let what = format!("there is no importer for {scheme}:");
-                Err(Failure::new(Status::Failed, what).with_advice(
-                    "This tiroir backs up local files, standard input and SFTP servers. A path \
-                     with a colon in it is given as ./PATH.",
-                ))
+                Err(Failure::new(Status::Failed, what)
+                    .with_advice("A path with a colon in it is given as ./PATH."))
             }
         }
     }
@@ -208,8 +206,8 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         Source::Remote(remote) => {
             let ignore = args.patterns(None)?.build()?;
             let mut importer = open_remote(&remote, context)?.with_ignore(ignore);
-            if importer.is_root_ignored() {
-                warn_of_ignored_root(importer.top());
+            if let Some(top) = importer.ignored_root() {
+                warn_of_ignored_root(top);
             }
             return args.store(context, opened, &mut importer, out);
         }
@@ -287,10 +285,8 @@ pub(super) fn open_importer(path: &Path) -> Result<FsImporter> {
 /// # Errors
 ///
 /// Of the server, as when there is nothing.
-pub(super) fn open_remote(remote: &Remote, context: &Context<'_>) -> Result<FilesImporter> {
-    let server = connect::files(remote, &context.surroundings())?;
-    FilesImporter::open(server.files, server.kind, server.origin, &server.path)
-        .map_err(nothing_there)
+pub(super) fn open_remote(remote: &Remote, context: &Context<'_>) -> Result<AnyImporter> {
+    connect::importer(remote, &context.surroundings()).map_err(nothing_there)
 }
 
 /// Why there is nothing to back up.
@@ -627,7 +623,7 @@ mod tests {
         assert!(
             matches!(parse("stdin:dump.sql".as_ref()), Ok(Place::Stdin(name)) if name == b"dump.sql")
         );
-        assert!(parse("s3://x".as_ref()).is_err());
+        assert!(parse("smb://x".as_ref()).is_err());
         assert!(parse("@nas".as_ref()).is_err());
     }
 

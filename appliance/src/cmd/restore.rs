@@ -16,7 +16,6 @@ use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::exporter::FsExporter;
 use tiroir_hosts::link_table::LinkTable;
 use tiroir_hosts::options::Options as ConnectorOptions;
-use tiroir_hosts::remote::exporter::FilesExporter;
 
 use super::cat::each_chunk;
 use super::{read_chunk_bytes, refuse_filters};
@@ -244,11 +243,8 @@ fn to_server(
     memory: &mut [u8],
     out: &mut dyn Write,
 ) -> Result<Status> {
-    let server = connect::files(remote, &context.surroundings())?;
-    let mut exporter = FilesExporter::open(server.files, &server.path)
-        .map_err(|error| no_target(remote, error))?
-        .with_skip_permissions(args.skip_permissions)
-        .with_warnings(report::warn);
+    let mut exporter = connect::exporter(remote, &context.surroundings(), args.skip_permissions)
+        .map_err(|error| no_target(remote, error))?;
     let work = (args, context, repo, snapshot, source);
     with_exporter(work, &mut exporter, memory, out, |_| Ok(()))
 }
@@ -377,7 +373,7 @@ mod tests {
         assert_eq!(parse("/x").unwrap(), Destination::Directory("/x".into()));
         assert_eq!(parse("fs:///x").unwrap(), Destination::Directory("/x".into()));
         assert_eq!(parse("stdout:").unwrap(), Destination::Stdout);
-        assert!(parse("s3://x").is_err() && parse("@nas").is_err());
+        assert!(parse("smb://x").is_err() && parse("@nas").is_err());
     }
 
     #[test]

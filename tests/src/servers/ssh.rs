@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Server, free_port, program};
+use super::{Server, program};
+use crate::http::free_port;
 use crate::tree::chmod;
 
 /// Which server.
@@ -55,8 +56,8 @@ impl Ssh {
             Kind::Dropbear => dropbear(folder, port),
         };
         let log = fs::File::create(folder.join("log")).expect("log of a server");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        let server = Server::wait(child.expect("a server"), port);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let server = Server::start(&mut command, port);
         Self { server, folder: folder.to_owned() }
     }
 
