@@ -69,7 +69,7 @@ struct Page<'p, 'e> {
     skip: [Vec<u8>; 2],
     /// The last of each kind.
     last: [Vec<u8>; 2],
-    /// Whether there was none on this page.
+    /// Whether there was no new one on this page.
     is_empty: bool,
     is_stopped: bool,
     is_listing: bool,
@@ -127,7 +127,8 @@ impl<'p, 'e> Page<'p, 'e> {
         if name.len() > KEY_BYTES_MAX || !name.starts_with(self.query.prefix) {
             return Err(malformed(&name, "it lists a key that was not asked for"));
         }
-        self.is_empty = false;
+        // Who lists the same again and again does not get on.
+        self.is_empty &= name <= self.last[kind];
         // Some servers begin a page with what the one before ended with.
         let is_known = !self.skip[kind].is_empty() && name <= self.skip[kind];
         if is_known || name == self.last[kind] {

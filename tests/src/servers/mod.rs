@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod plakar;
 pub mod s3;
 
 /// How long a server may take to listen.
