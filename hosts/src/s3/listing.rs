@@ -235,15 +235,14 @@ impl S3 {
             // Only the first version may leave it out: it is the last name then.
             // A server that does not know the second one answers so, too.
             self.lists_v1 = true;
-            let name = if page.marker.is_empty() {
+            if page.marker.is_empty() {
                 String::from_utf8_lossy(page.last.iter().max().map_or(&[][..], Vec::as_slice))
                     .into_owned()
             } else if page.query.is_escaped {
                 String::from_utf8_lossy(&unescaped(&page.marker)?).into_owned()
             } else {
                 page.marker.clone()
-            };
-            name
+            }
         };
         if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
             let rule = "it has a further page and does not say where";

@@ -72,8 +72,27 @@ fn lock(number: u32) -> String {
     format!("<Contents><Key>p/locks/{number:064x}</Key><Size>1</Size></Contents>")
 }
 
+/// Where the part begins that is asked for.
+fn from_of(head: &str) -> usize {
+    let range = value_of(head, "Range").unwrap().strip_prefix("bytes=").unwrap();
+    range.split_once('-').unwrap().0.parse().unwrap()
+}
+
 fn value_of<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let server = Scripted::new(|_, _| Answer::whole(200, "", ""));
+    let key = super::encryption::base64(&[7; 32]);
+    let options = [("sse_customer_key", key.as_str()), ("session_token", "hunter3")];
+    let shown = format!("{:?}", store(&server, &options));
+    assert!(!shown.contains("hunter") && !shown.contains(&key[..20]), "{shown}");
+    put(&mut store(&server, &options), StoreResource::Lock, 1).unwrap();
+    let head = &server.heads()[0];
+    assert_eq!(value_of(head, "x-amz-server-side-encryption-customer-key"), Some(&*key));
+    assert_eq!(value_of(head, "x-amz-security-token"), Some("hunter3"));
 }
 
 #[test]
@@ -97,9 +116,12 @@ fn who_hangs_is_given_up() {
 
 #[test]
 fn who_drips_is_given_up() {
-    let server = Scripted::new(|_, _| {
-        let head =
-            "HTTP/1.1 206 X\r\nContent-Length: 1000\r\nContent-Range: bytes 0-999/1000\r\n\r\n";
+    let server = Scripted::new(|head, _| {
+        let from = from_of(head);
+        let head = format!(
+            "HTTP/1.1 206 X\r\nContent-Length: {}\r\nContent-Range: bytes {from}-999/1000\r\n\r\n",
+            1000 - from
+        );
         Answer::of(vec![send(head), Step::Drip(vec![b'x'; 1000], Duration::from_millis(200))])
     });
     let start = Instant::now();
@@ -113,8 +135,7 @@ fn a_cut_answer_is_asked_for_again() {
     let content: Vec<u8> = (0..200).collect();
     let expected = content.clone();
     let server = Scripted::new(move |head, number| {
-        let from = value_of(head, "Range").unwrap().strip_prefix("bytes=").unwrap();
-        let from: usize = from.split_once('-').unwrap().0.parse().unwrap();
+        let from = from_of(head);
         let rest = &content[from..];
         let head = format!(
             "HTTP/1.1 206 X\r\nContent-Length: {}\r\nContent-Range: bytes {from}-199/200\r\n\r\n",
@@ -142,8 +163,10 @@ fn lies_about_lengths_are_found() {
         assert!(error.contains(rule), "{error}");
     }
     // Shorter than what it says of the object.
-    let server =
-        Scripted::new(|_, _| Answer::whole(206, "Content-Range: bytes 0-9/100\r\n", "01234"));
+    let server = Scripted::new(|head, _| {
+        let from = from_of(head);
+        Answer::whole(206, &format!("Content-Range: bytes {from}-99/100\r\n"), "0")
+    });
     let error = get(&mut store(&server, &[]), &mut [0; 10]).unwrap_err().to_string();
     assert!(error.contains("shorter"), "{error}");
 }
