@@ -3,13 +3,18 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tiroir_core::exporter::Exporter as _;
 use tiroir_core::host::{HostError as _, HostErrorKind};
+use tiroir_core::importer::{Attributes, Importer as _};
 use tiroir_core::mac::Mac;
 use tiroir_core::store::{Store as _, StoreResource};
+use tiroir_core::time::Timestamp;
+use tiroir_core::wire::file_info::FileInfo;
+use tiroir_core::wire::mode::is_directory;
 use tiroir_hosts::address::Address;
 use tiroir_hosts::contract::{shared_store_contract, store_contract};
 use tiroir_hosts::options::Options;
-use tiroir_hosts::s3::S3Store;
+use tiroir_hosts::s3::{S3Exporter, S3Importer, S3Store};
 use tiroir_tests::servers::s3::{Maker, S3Server};
 
 fn address(server: &S3Server, path: &str) -> Address {
@@ -109,8 +114,7 @@ fn long_objects_go_in_parts() {
 fn listings_have_several_pages() {
     for maker in [Maker::Versity, Maker::Rclone] {
         let server = S3Server::start(maker);
-        let mut store = store(&server, "bucket/p", &[]);
-        store.create(b"config").expect("create");
+        // Before the server looks: it remembers what it saw.
         for number in 0..2100u16 {
             let mut name = [0; 32];
             name[..2].copy_from_slice(&number.wrapping_mul(40_503).to_be_bytes());
@@ -119,6 +123,7 @@ fn listings_have_several_pages() {
             std::fs::write(path, b"x").expect("file");
         }
         let mut found = std::collections::BTreeSet::new();
+        let mut store = store(&server, "bucket/p", &[]);
         store
             .list(StoreResource::State, &mut |name| {
                 assert!(found.insert(name), "twice");
@@ -151,4 +156,144 @@ fn what_is_wrong_is_told() {
     let mut distrusted = store(&server, "bucket", &[("tls_ca", "")]);
     let error = distrusted.read_config(&mut [0; 10]).expect_err("an unknown certificate");
     assert!(error.to_string().contains("tls_fingerprint="), "{error}");
+}
+
+/// What is at a path: its attributes, and the content of an object.
+type Found = std::collections::BTreeMap<String, (Attributes, Option<Vec<u8>>)>;
+
+/// Goes through everything that an importer shows, as a backup does.
+fn walk(importer: &mut S3Importer) -> Found {
+    let mut found = Found::new();
+    let mut queue = vec!["/".to_owned()];
+    let mut attributes = Attributes::default();
+    importer.stat(b"/", &[], &mut attributes).expect("the root");
+    while let Some(directory) = queue.pop() {
+        let mut names = Vec::new();
+        importer
+            .list(directory.as_bytes(), &mut |name, hint| {
+                names.push((String::from_utf8(name.to_vec()).expect("UTF-8"), hint.to_vec()));
+                Ok(())
+            })
+            .expect("list");
+        names.sort();
+        for (name, hint) in names {
+            let path = format!("{}/{name}", directory.trim_end_matches('/'));
+            let mut attributes = Attributes::default();
+            importer.stat(path.as_bytes(), &hint, &mut attributes).expect("stat");
+            if is_directory(attributes.mode) {
+                queue.push(path.clone());
+                assert!(found.insert(path, (attributes, None)).is_none(), "twice");
+                continue;
+            }
+            importer.open(path.as_bytes(), &attributes).expect("open");
+            let (mut content, mut piece) = (Vec::new(), vec![0; 50_000]);
+            loop {
+                let read = importer.read(&mut piece).expect("read");
+                if read == 0 {
+                    break;
+                }
+                content.extend_from_slice(&piece[..read]);
+            }
+            assert!(!importer.changed().expect("changed"), "{path}");
+            importer.close();
+            assert_eq!(u64::try_from(attributes.size).expect("a size"), content.len() as u64);
+            assert!(found.insert(path, (attributes, Some(content))).is_none(), "twice");
+        }
+    }
+    found
+}
+
+fn restore(exporter: &mut S3Exporter, path: &str, content: &[u8], info: Option<&FileInfo<'_>>) {
+    exporter.begin_file(path.as_bytes(), content.len() as u64).expect("begin");
+    for piece in content.chunks(100_000) {
+        exporter.write(piece).expect("write");
+    }
+    exporter.finish_file(info).expect("finish");
+}
+
+#[test]
+fn what_is_restored_is_backed_up() {
+    for maker in [Maker::Versity, Maker::Rclone] {
+        let server = S3Server::start(maker);
+        let to = address(&server, "bucket/to/here");
+        let spools = std::env::temp_dir();
+        let mut exporter =
+            S3Exporter::open(&to, &options(&server, &[]), &spools).expect("an exporter");
+        let mod_time = Timestamp { secs: 1_234_567_890, nanos: 120_000_000 };
+        let info = FileInfo { mode: 0o640, mod_time, uid: 1000, gid: 100, ..FileInfo::default() };
+        let long: Vec<u8> = (0..u32::MAX).flat_map(u32::to_be_bytes).take(70 << 20).collect();
+        let names =
+            ["plain", "dir/a b+c&d=é%41.txt", "dir/deep/er/~x'(1)!*", "empty", "dir-ectory"];
+        for name in names {
+            let content = if name == "empty" { &[][..] } else { name.as_bytes() };
+            restore(&mut exporter, name, content, Some(&info));
+        }
+        restore(&mut exporter, "long", &long, Some(&info));
+        exporter.hard_link(b"dir/again", b"plain").expect("a copy");
+        restore(&mut exporter, "plain2", b"first", None);
+        restore(&mut exporter, "plain2", b"second", None);
+        exporter.begin_file(b"abandoned", 100 << 20).expect("begin");
+        exporter.write(&long).expect("write");
+        exporter.abandon_file();
+        assert!(exporter.symbolic_link(b"link", b"plain").is_err());
+        drop(exporter);
+
+        for metadata in ["false", "true"] {
+            let options = options(&server, &[("metadata", metadata)]);
+            let mut importer = S3Importer::open(&to, &options).expect("an importer");
+            assert_eq!(importer.root(), b"/to/here");
+            assert_eq!(importer.origin(), format!("{}/bucket", server.authority));
+            let found = walk(&mut importer);
+            let objects = found.values().filter(|entry| entry.1.is_some()).count();
+            assert_eq!(objects, names.len() + 3, "{maker:?}: {:?}", found.keys());
+            assert!(found["/to/here/long"].1.as_deref() == Some(&long[..]), "another content");
+            assert_eq!(found["/to/here/plain2"].1.as_deref(), Some(&b"second"[..]));
+            assert_eq!(found["/to/here/dir/again"].1.as_deref(), Some(&b"plain"[..]));
+            for name in names {
+                let (attributes, content) = &found[&format!("/to/here/{name}")];
+                let wanted = if name == "empty" { &[][..] } else { name.as_bytes() };
+                assert_eq!(content.as_deref(), Some(wanted), "{maker:?}");
+                if metadata == "true" {
+                    assert_eq!((attributes.mode, attributes.mod_time), (0o640, mod_time), "{name}");
+                    assert_eq!((attributes.uid, attributes.gid), (1000, 100));
+                } else {
+                    assert_eq!(attributes.mode, 0o700);
+                }
+            }
+            if metadata == "true" {
+                assert_eq!(found["/to/here/long"].0.mod_time, mod_time, "{maker:?}");
+            }
+        }
+
+        // One object alone, and a place where nothing is.
+        let alone = address(&server, "bucket/to/here/dir/again");
+        let mut importer = S3Importer::open(&alone, &options(&server, &[])).expect("an importer");
+        assert_eq!(importer.root(), b"/to/here/dir");
+        assert_eq!(walk(&mut importer).len(), 4);
+        let absent = address(&server, "bucket/to/her");
+        let error = S3Importer::open(&absent, &options(&server, &[])).expect_err("nothing there");
+        assert_eq!(error.kind(), HostErrorKind::NotFound, "{error}");
+    }
+}
+
+#[test]
+fn changes_are_seen() {
+    let server = S3Server::start(Maker::Versity);
+    let place = address(&server, "bucket");
+    let mut exporter =
+        S3Exporter::open(&place, &options(&server, &[]), std::env::temp_dir()).expect("exporter");
+    restore(&mut exporter, "file", b"first", None);
+    let mut importer = S3Importer::open(&place, &options(&server, &[])).expect("an importer");
+    let mut hint = Vec::new();
+    importer
+        .list(b"/", &mut |_, given| {
+            hint = given.to_vec();
+            Ok(())
+        })
+        .expect("list");
+    let mut attributes = Attributes::default();
+    importer.stat(b"/file", &hint, &mut attributes).expect("stat");
+    restore(&mut exporter, "file", b"other", None);
+    importer.open(b"/file", &attributes).expect("open");
+    assert!(importer.changed().expect("changed"));
 }

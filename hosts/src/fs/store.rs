@@ -491,7 +491,7 @@ pub(crate) fn read_full(file: &File, offset_bytes: u64, into: &mut [u8]) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::store_contract;
+    use crate::contract::{shared_store_contract, store_contract};
     use std::os::unix::fs::PermissionsExt as _;
 
     fn new_store(directory: &tempfile::TempDir) -> FsStore {
@@ -506,6 +506,7 @@ mod tests {
             count += 1;
             FsStore::new(directory.path().join(count.to_string())).with_write_buffer(1000)
         });
+        shared_store_contract(|number| FsStore::new(directory.path().join(format!("s{number}"))));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(crate) mod error;
 pub mod head;
 pub(crate) mod response;
 pub(crate) mod retry;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub mod store;
 
 pub use store::HttpStore;

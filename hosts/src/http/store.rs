@@ -8,6 +8,7 @@
 //! 200. States and locks come whole. Whatever goes wrong is a status 500 with
 //! the words of the server's system, from which one has to read what it was.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -73,7 +74,6 @@ struct Open {
 /// Takes what [`Staged`] takes for each upload under way and for the state that
 /// is read, 64 KiB while one is sent, and up to three connections of 16 KiB
 /// each, with TLS some 100 KiB.
-#[derive(Debug)]
 pub struct HttpStore {
     client: Client,
     /// Path on the server, without a slash at its end.
@@ -208,7 +208,7 @@ impl HttpStore {
         let elsewhere = response.head().header("location").unwrap_or_default().to_owned();
         self.client.finish(response);
         let shown = self.shown(purpose.target);
-        let remote = |kind, words: &dyn std::fmt::Display| {
+        let remote = |kind, words: &dyn fmt::Display| {
             HostsError::remote(kind, purpose.operation, shown.as_bytes(), words)
         };
         match status {
@@ -383,6 +383,13 @@ impl HttpStore {
             }
         }
         Ok(low)
+    }
+}
+
+impl fmt::Debug for HttpStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers hold the token.
+        f.debug_struct("HttpStore").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -630,6 +637,48 @@ impl Store for HttpStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_token_is_not_shown() {
+        let address = Address::parse(b"nas:9876/a b/").unwrap();
+        let options = [("auth_token", "hunter2")].into_iter().collect();
+        let store = HttpStore::open(&address, false, &options, "/tmp").unwrap();
+        assert!(!format!("{store:?}").contains("hunter2"));
+        assert_eq!(store.location(), "http://nas:9876/a%20b");
+    }
+
+    #[test]
+    fn hostile_servers_of_stores() {
+        use crate::http::scripted::{Answer, Scripted, Step};
+        let open = |server: &Scripted| {
+            let address = Address::parse(format!("127.0.0.1:{}", server.port).as_bytes()).unwrap();
+            let options = [("timeout", "1"), ("auth_token", "hunter2")].into_iter().collect();
+            HttpStore::open(&address, false, &options, std::env::temp_dir()).unwrap()
+        };
+        let list = |server: &Scripted| {
+            open(server).list(StoreResource::State, &mut |_| ControlFlow::Continue(()))
+        };
+        for content in ["null", "[\"..\"]", "[", "<html>", ""] {
+            let server = Scripted::new(move |_, _| Answer::whole(200, "", content));
+            assert!(list(&server).is_err(), "{content}");
+        }
+        let server = Scripted::new(|_, _| {
+            let head = b"HTTP/1.1 200 OK\r\n\r\n[".to_vec();
+            Answer::of(vec![Step::Send(head), Step::Endless(b" x".to_vec())])
+        });
+        assert!(list(&server).is_err());
+        // A packfile that has a byte everywhere.
+        let server = Scripted::new(|_, _| Answer::whole(200, "", "x"));
+        assert!(open(&server).size(StoreResource::Packfile, &Mac::ZERO).is_err());
+        let other = Scripted::new(|_, _| Answer::whole(200, "", "x"));
+        let location = format!("Location: http://127.0.0.1:{}/\r\n", other.port);
+        let server = Scripted::new(move |_, _| Answer::whole(307, &location, ""));
+        let error = open(&server).read_config(&mut [0; 10]).unwrap_err().to_string();
+        assert!(error.contains("Nothing is sent") && !error.contains("hunter2"), "{error}");
+        assert!(other.heads().is_empty());
+        let head = &server.heads()[0];
+        assert!(head.contains("Authorization: Bearer hunter2\r\n"), "{head}");
+    }
 
     #[test]
     fn lists_of_names() {

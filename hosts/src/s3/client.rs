@@ -1,5 +1,6 @@
 //! [`S3`]: makes signed requests of one bucket, as often as it takes.
 
+use std::fmt;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -23,7 +24,6 @@ use crate::options::{Options, refused};
 const REGION: &str = "us-east-1";
 
 /// A request to the bucket or to an object in it.
-#[derive(Debug)]
 pub(super) struct Call<'c> {
     /// A verb, for errors.
     pub(super) operation: &'static str,
@@ -61,6 +61,13 @@ impl<'c> Call<'c> {
     }
 }
 
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers may hold keys.
+        f.debug_struct("Call").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
 /// Why a call failed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -89,7 +96,6 @@ impl From<Failure> for HostsError {
 }
 
 /// A bucket.
-#[derive(Debug)]
 pub(super) struct S3 {
     client: Client,
     pub(super) place: Place,
@@ -249,6 +255,13 @@ impl S3 {
         let refusal = Refusal::parse(response.head(), &content);
         self.client.finish(response);
         Ok(refusal)
+    }
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers may hold keys.
+        f.debug_struct("S3").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

@@ -69,7 +69,7 @@ struct Page<'p, 'e> {
     skip: [Vec<u8>; 2],
     /// The last of each kind.
     last: [Vec<u8>; 2],
-    /// Whether there was none on this page.
+    /// Whether there was no new one on this page.
     is_empty: bool,
     is_stopped: bool,
     is_listing: bool,
@@ -127,7 +127,8 @@ impl<'p, 'e> Page<'p, 'e> {
         if name.len() > KEY_BYTES_MAX || !name.starts_with(self.query.prefix) {
             return Err(malformed(&name, "it lists a key that was not asked for"));
         }
-        self.is_empty = false;
+        // Who lists the same again and again does not get on.
+        self.is_empty &= name <= self.last[kind];
         // Some servers begin a page with what the one before ended with.
         let is_known = !self.skip[kind].is_empty() && name <= self.skip[kind];
         if is_known || name == self.last[kind] {
@@ -234,15 +235,14 @@ impl S3 {
             // Only the first version may leave it out: it is the last name then.
             // A server that does not know the second one answers so, too.
             self.lists_v1 = true;
-            let name = if page.marker.is_empty() {
+            if page.marker.is_empty() {
                 String::from_utf8_lossy(page.last.iter().max().map_or(&[][..], Vec::as_slice))
                     .into_owned()
             } else if page.query.is_escaped {
                 String::from_utf8_lossy(&unescaped(&page.marker)?).into_owned()
             } else {
                 page.marker.clone()
-            };
-            name
+            }
         };
         if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
             let rule = "it has a further page and does not say where";

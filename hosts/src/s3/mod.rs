@@ -15,6 +15,8 @@ mod place;
 mod refusal;
 mod sign;
 pub mod store;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod xml;
 

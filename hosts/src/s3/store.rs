@@ -466,7 +466,7 @@ impl Store for S3Store {
         let prefix = self.s3.place.key(name);
         let query = Query { prefix: &prefix, by_directory: false, is_escaped: false };
         let is_flat = resource == StoreResource::Lock;
-        let listed = self.s3.list(query, &mut |item| {
+        self.s3.list(query, &mut |item| {
             let Item::Object(object) = item else { return Ok(ControlFlow::Continue(())) };
             let rest = object.key.get(prefix.len()..).unwrap_or_default();
             // What else lies there is none of ours, as in stock.
@@ -474,8 +474,7 @@ impl Store for S3Store {
                 Some(name) => Ok(each(name)),
                 None => Ok(ControlFlow::Continue(())),
             }
-        });
-        listed
+        })
     }
 
     fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<()> {
