@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     }
     let mut stores = Vec::with_capacity(args.stores.len());
     for text in &args.stores {
-        let location = Location::parse(text)?;
+        let location = context.locate(text)?;
         // As in stock, a store that is named twice goes in once.
         if !stores.contains(&location) {
             stores.push(location);
@@ -167,7 +167,7 @@ impl Args {
             needed_bytes = needed_bytes.max(copy_work_bytes(chunk_bytes(&config)));
         }
         Plan::new(context.budget_bytes(), share, needed_bytes)?;
-        let new = NewStore::make(context, &self.choices, PACKFILE_BYTES_MAX)?;
+        let new = NewStore::make(context, &self.choices, PACKFILE_BYTES_MAX, None)?;
         let writer = PtarWriter::new(&output).with_overwrite(self.overwrite);
         let mut store = AnyStore::new_archive(writer);
         store.create(&new.config)?;
