@@ -93,7 +93,8 @@ fn split_flag(arg: &OsStr) -> Option<(&[u8], Option<&OsStr>)> {
 /// The name of an option here: `-config` is the folder of the configuration, but
 /// a file after `store import`, as in stock.
 fn own_name<'n>(command: Option<&Command>, name: &'n [u8]) -> &'n [u8] {
-    let imports = |command: &Command| matches!(command.get_name(), "store" | "source" | "destination");
+    let imports =
+        |command: &Command| matches!(command.get_name(), "store" | "source" | "destination");
     if name == b"config" && command.is_some_and(imports) { b"from" } else { name }
 }
 

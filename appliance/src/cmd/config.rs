@@ -12,7 +12,7 @@ use crate::config::files::{self, Origin};
 use crate::config::settings::{
     LOCATION, Section, Settings, Value, check_key, check_name, check_value,
 };
-use crate::config::{self, Kind, import, ini, json, ping, secrets, yaml_write};
+use crate::config::{self, Entry, Kind, import, ini, json, ping, secrets, yaml_write};
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::location::{absolute, refuse_empty, split_scheme};
@@ -111,21 +111,17 @@ pub(crate) fn run(
     let words = texts(&args.words)?;
     match (args.action, words.as_slice()) {
         (Action::Add, [name, location, pairs @ ..]) => add(kind, name, location, pairs, context),
-        (Action::Set, [name, pairs @ ..]) if !pairs.is_empty() => {
-            set(kind, name, pairs, context).map(|()| Status::Done)
-        }
-        (Action::Unset, [name, keys @ ..]) if !keys.is_empty() => {
-            unset(kind, name, keys, context).map(|()| Status::Done)
-        }
+        (Action::Set, [name, pairs @ ..]) if !pairs.is_empty() => set(kind, name, pairs, context),
+        (Action::Unset, [name, keys @ ..]) if !keys.is_empty() => unset(kind, name, keys, context),
         (Action::Rm, names) if !names.is_empty() => remove(kind, names, context),
         (Action::Show, names) => args.show(kind, names, context, out),
         (Action::Check, [name]) => {
-            let entry = config::find(context.globals, kind, OsStr::new(existing(kind, name, context)?))?;
+            let entry = find(kind, name, context)?;
             ping::check(kind, &entry)?;
             Ok(Status::Done)
         }
         (Action::Ping, [name]) => {
-            let entry = config::find(context.globals, kind, OsStr::new(existing(kind, name, context)?))?;
+            let entry = find(kind, name, context)?;
             let what = ping::ping(kind, &entry, context)?;
             writeln!(out, "configuration OK: {what}")?;
             Ok(Status::Done)
@@ -163,13 +159,12 @@ fn bare(name: &str) -> &str {
     name.strip_prefix('@').unwrap_or(name)
 }
 
-/// The name of an entry that is there, without what would follow a colon.
-fn existing<'n>(kind: Kind, name: &'n str, context: &Context<'_>) -> Result<&'n str> {
-    let loaded = files::load(context.globals)?;
-    let bare = bare(name);
-    match loaded.settings.table(kind).contains_key(bare) {
-        true => Ok(name),
-        false => Err(absent(kind, bare)),
+/// The entry of that name, ready to be used.
+fn find(kind: Kind, name: &str, context: &Context<'_>) -> Result<Entry> {
+    let name = bare(name);
+    match files::load(context.globals)?.settings.table(kind).contains_key(name) {
+        true => config::find(context.globals, kind, OsStr::new(name)),
+        false => Err(absent(kind, name)),
     }
 }
 
@@ -184,7 +179,12 @@ fn entry_mut<'s>(settings: &'s mut Settings, kind: Kind, name: &str) -> Result<&
 }
 
 /// Understands `KEY=VALUE`, and asks for values that are `-`.
-fn parse_pairs(kind: Kind, name: &str, pairs: &[&str], action: Action) -> Result<Vec<(String, Value)>> {
+fn parse_pairs(
+    kind: Kind,
+    name: &str,
+    pairs: &[&str],
+    action: Action,
+) -> Result<Vec<(String, Value)>> {
     let mut parsed = Vec::with_capacity(pairs.len());
     for pair in pairs {
         let (key, value) = pair.split_once('=').ok_or_else(|| usage(kind, action))?;
@@ -254,7 +254,7 @@ fn there_already(kind: Kind, name: &str) -> Failure {
         .with_advice("Change it with `set`, or remove it first with `rm`.")
 }
 
-fn set(kind: Kind, name: &str, pairs: &[&str], context: &Context<'_>) -> Result<()> {
+fn set(kind: Kind, name: &str, pairs: &[&str], context: &Context<'_>) -> Result<Status> {
     let name = bare(name);
     if !files::load(context.globals)?.settings.table(kind).contains_key(name) {
         return Err(absent(kind, name));
@@ -265,11 +265,11 @@ fn set(kind: Kind, name: &str, pairs: &[&str], context: &Context<'_>) -> Result<
         for (key, value) in pairs {
             section.set(&key, value);
         }
-        Ok(())
+        Ok(Status::Done)
     })
 }
 
-fn unset(kind: Kind, name: &str, keys: &[&str], context: &Context<'_>) -> Result<()> {
+fn unset(kind: Kind, name: &str, keys: &[&str], context: &Context<'_>) -> Result<Status> {
     if keys.contains(&LOCATION) {
         return Err(Failure::new(Status::Failed, "cannot unset location")
             .with_advice(format!("Remove the entry with `tiroir {kind} rm`.")));
@@ -279,7 +279,7 @@ fn unset(kind: Kind, name: &str, keys: &[&str], context: &Context<'_>) -> Result
         for key in keys {
             section.0.remove(*key);
         }
-        Ok(())
+        Ok(Status::Done)
     })
 }
 
@@ -434,9 +434,13 @@ impl Args {
         let Some(path) = self.from.as_ref().filter(|path| path.as_os_str() != "-") else {
             let failure = |error| Failure::io("read the configuration from standard input", error);
             let text = files::read_all(io::stdin().lock(), 64 * 1024).map_err(failure)?;
-            return text.map_err(|what| Failure::new(Status::Failed, format!("standard input: {what}")));
+            return text
+                .map_err(|what| Failure::new(Status::Failed, format!("standard input: {what}")));
         };
-        if path.to_str().is_some_and(|path| path.starts_with("http://") || path.starts_with("https://")) {
+        if path
+            .to_str()
+            .is_some_and(|path| path.starts_with("http://") || path.starts_with("https://"))
+        {
             return Err(Failure::usage("a configuration is imported from a file")
                 .with_advice("Let another program fetch it: curl URL | tiroir store import"));
         }
@@ -474,15 +478,20 @@ Actions:
 /// # Errors
 ///
 /// As [`run`].
-pub(crate) fn run_old(args: &OldArgs, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
+pub(crate) fn run_old(
+    args: &OldArgs,
+    context: &Context<'_>,
+    out: &mut dyn Write,
+) -> Result<Status> {
     let words = texts(&args.words)?;
     let kinds: &[Kind] = match words.first() {
         None => return show_all(context, out),
         Some(&("repository" | "repo")) => &[Kind::Store],
         Some(&"remote") => &[Kind::Source, Kind::Destination],
         Some(other) => {
-            return Err(Failure::usage(format!("config has no `{other}`"))
-                .with_advice("It has `repository` and `remote`; `tiroir help config` tells more."));
+            return Err(Failure::usage(format!("config has no `{other}`")).with_advice(
+                "It has `repository` and `remote`; `tiroir help config` tells more.",
+            ));
         }
     };
     match words[1..] {
@@ -507,9 +516,7 @@ pub(crate) fn run_old(args: &OldArgs, context: &Context<'_>, out: &mut dyn Write
         }),
         ["validate", name] => {
             for kind in kinds {
-                existing(*kind, name, context)?;
-                let entry = config::find(context.globals, *kind, OsStr::new(name))?;
-                ping::check(*kind, &entry)?;
+                ping::check(*kind, &find(*kind, name, context)?)?;
             }
             Ok(Status::Done)
         }

@@ -94,12 +94,10 @@ fn stock_folder() -> Option<PathBuf> {
 ///
 /// For files that cannot be read or understood, with the line.
 pub(crate) fn load(globals: &Globals) -> Result<Loaded> {
-    let own = match own_folder(globals) {
-        Ok(own) => own,
-        // Nothing to read is no failure before something is looked for.
-        Err(_) => return Ok(Loaded::empty()),
-    };
-    if globals.config.is_some() || Kind::ALL.iter().any(|kind| own.join(file_names(*kind).0).exists())
+    // Nothing to read is no failure before something is looked for.
+    let Ok(own) = own_folder(globals) else { return Ok(Loaded::empty()) };
+    if globals.config.is_some()
+        || Kind::ALL.iter().any(|kind| own.join(file_names(*kind).0).exists())
     {
         return Loaded::read(&own, Origin::Own);
     }
@@ -124,8 +122,7 @@ pub(crate) fn edit<R>(
 ) -> Result<R> {
     let folder = own_folder(globals)?;
     refuse_stock(&folder)?;
-    let failure =
-        |error| Failure::io(format_args!("make the folder {}", folder.display()), error);
+    let failure = |error| Failure::io(format_args!("make the folder {}", folder.display()), error);
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failure)?;
     // Given back when it is closed. Some network file systems have no locks.
     let lock = File::open(&folder).map_err(failure)?;
@@ -194,7 +191,10 @@ impl Loaded {
             }
         }
         let old = folder.join("plakar.yml");
-        if is_stock && !is_there && let Some(node) = read_node(&old, None)? {
+        if is_stock
+            && !is_there
+            && let Some(node) = read_node(&old, None)?
+        {
             // As in stock: all three, or the one from before.
             settings = old_settings(node).map_err(|what| not_understood(&old, what))?;
         }
@@ -448,7 +448,9 @@ fn replace(path: &Path, text: &str) -> Result<()> {
         && let Ok(folder) = File::open(folder)
     {
         match folder.sync_all() {
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(failure(error)),
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+                return Err(failure(error));
+            }
             _ => {}
         }
     }
@@ -529,7 +531,9 @@ mod tests {
         let exposed = format!("{by_hand}    password: hunter2\n");
         fs::write(directory.path().join("sources.yml"), exposed).unwrap();
         add(&globals, "usb", &[("location", "/mnt/other")]);
-        assert!(!fs::read_to_string(directory.path().join("sources.yml")).unwrap().contains("hunter2"));
+        assert!(
+            !fs::read_to_string(directory.path().join("sources.yml")).unwrap().contains("hunter2")
+        );
         let loaded = load(&globals).unwrap();
         assert_eq!(loaded.settings.table(Kind::Source)["a"].get("password"), Some("hunter2"));
         // A failure writes nothing.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
+use super::Kind;
 use super::files::{has_version, old_settings, table_of};
 use super::ini::{self, Dialect};
 use super::json;
 use super::settings::{LOCATION, Section, Table, check_key, check_value};
 use super::yaml::{self, Node};
-use super::Kind;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 

@@ -242,13 +242,15 @@ mod tests {
         ] {
             assert_eq!(parse(text, Dialect::Stock).unwrap_err().line, line, "{text}");
         }
-        let many: String = (0..=SETTING_ENTRIES_MAX).map(|number| format!("[{number}]\n")).collect();
+        let many: String =
+            (0..=SETTING_ENTRIES_MAX).map(|number| format!("[{number}]\n")).collect();
         assert!(parse(&many, Dialect::Stock).is_err());
     }
 
     #[test]
     fn what_is_written_is_read() {
-        for text in ["b", "", "b#c", " b ", "b\nc", "b`c", "b\"c", "\"b\"", "b\\", "{\"a\": \"b\"}"] {
+        for text in ["b", "", "b#c", " b ", "b\nc", "b`c", "b\"c", "\"b\"", "b\\", "{\"a\": \"b\"}"]
+        {
             let mut section = Section::default();
             section.set("a", Zeroizing::new(text.to_owned()));
             section.set("longer", Zeroizing::new("x".to_owned()));

@@ -241,7 +241,9 @@ mod tests {
             ("true", "true"),
             ("null", ""),
         ] {
-            let Ok(Node::Map(map)) = parse(&format!(" {{ \"a\" : {json} }} ")) else { panic!("{json}") };
+            let Ok(Node::Map(map)) = parse(&format!(" {{ \"a\" : {json} }} ")) else {
+                panic!("{json}")
+            };
             assert_eq!(map.get("a"), Some(&Node::Text(Zeroizing::new(wanted.to_owned()))));
         }
     }

@@ -117,9 +117,9 @@ pub(crate) fn find(globals: &Globals, kind: Kind, name: &OsStr) -> Result<Entry>
         let more = names.len().saturating_sub(NAMES_SHOWN_MAX);
         names.truncate(NAMES_SHOWN_MAX);
         let advice = match (names.is_empty(), more) {
-            (true, _) => format!(
-                "No {kind} has a name yet. `tiroir {kind} add NAME LOCATION` gives it one."
-            ),
+            (true, _) => {
+                format!("No {kind} has a name yet. `tiroir {kind} add NAME LOCATION` gives it one.")
+            }
             (false, 0) => format!("These have a name: {}.", names.join(", ")),
             (false, more) => format!("These have a name: {}, and {more} more.", names.join(", ")),
         };

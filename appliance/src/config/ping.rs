@@ -18,9 +18,24 @@ use crate::open::Context;
 ///
 /// For locations and options that no connector understands.
 pub(crate) fn check(kind: Kind, entry: &Entry) -> Result<()> {
-    match kind {
-        Kind::Store => Location::parse(&entry.location).map(drop),
-        Kind::Source | Kind::Destination => Local::parse(kind, &entry.location).map(drop),
+    let known: &[&str] = match kind {
+        Kind::Store => {
+            Location::parse(&entry.location)?;
+            &[]
+        }
+        Kind::Source => {
+            Local::parse(kind, &entry.location)?;
+            &["dont_traverse_fs"]
+        }
+        Kind::Destination => {
+            Local::parse(kind, &entry.location)?;
+            &[]
+        }
+    };
+    match entry.options.unknown(known) {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(Status::Failed, format!("there is no option {name}"))
+            .with_advice("A place on this machine has none of that name: remove it with `unset`.")),
     }
 }
 

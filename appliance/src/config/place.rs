@@ -18,9 +18,7 @@ pub(crate) fn split(text: &OsStr) -> (&OsStr, &OsStr) {
     let bytes = text.as_bytes();
     let bytes = bytes.strip_prefix(&[MARK]).unwrap_or(bytes);
     match bytes.iter().position(|byte| *byte == b':') {
-        Some(colon) => {
-            (OsStr::from_bytes(&bytes[..colon]), OsStr::from_bytes(&bytes[colon + 1..]))
-        }
+        Some(colon) => (OsStr::from_bytes(&bytes[..colon]), OsStr::from_bytes(&bytes[colon + 1..])),
         None => (OsStr::from_bytes(bytes), OsStr::new("")),
     }
 }

@@ -257,7 +257,7 @@ pub(crate) fn ask(name: &str, title: &str) -> Result<Value> {
         return value_of(&text, true, "standard input");
     }
     let mut line = Zeroizing::new(Vec::with_capacity(SETTING_VALUE_BYTES_MAX + 2));
-    let mut bounded = io::Read::take(&mut stdin, SETTING_VALUE_BYTES_MAX as u64 + 1);
+    let mut bounded = Read::take(&mut stdin, SETTING_VALUE_BYTES_MAX as u64 + 1);
     io::BufRead::read_until(&mut bounded, b'\n', &mut line).map_err(failure)?;
     value_of(&line, false, "standard input")
 }
@@ -298,7 +298,11 @@ mod tests {
     #[test]
     fn passwords_in_locations() {
         for (location, open, shown) in [
-            ("sftp://me:p@ss@nas:22/a:b@c", "sftp://me@nas:22/a:b@c", "sftp://me:********@nas:22/a:b@c"),
+            (
+                "sftp://me:p@ss@nas:22/a:b@c",
+                "sftp://me@nas:22/a:b@c",
+                "sftp://me:********@nas:22/a:b@c",
+            ),
             ("s3://:x@host", "s3://@host", "s3://:********@host"),
         ] {
             let value = Zeroizing::new(location.to_owned());
@@ -356,9 +360,12 @@ mod tests {
             assert_eq!(resolved(key, "/x").unwrap().get(key), Some("/x"));
         }
         let mut section = Section::default();
-        for (key, value) in
-            [("password", "set"), ("password_cmd", "exit 1"), ("token_cmd", "echo t"), ("token_file", path)]
-        {
+        for (key, value) in [
+            ("password", "set"),
+            ("password_cmd", "exit 1"),
+            ("token_cmd", "echo t"),
+            ("token_file", path),
+        ] {
             section.set(key, Zeroizing::new(value.to_owned()));
         }
         resolve(&mut section, "store nas").unwrap();

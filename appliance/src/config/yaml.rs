@@ -24,7 +24,7 @@ pub(crate) enum Node {
     /// A text; what is nothing in YAML is an empty one.
     Text(Value),
     /// A mapping.
-    Map(BTreeMap<String, Node>),
+    Map(BTreeMap<String, Self>),
 }
 
 impl fmt::Debug for Node {
@@ -163,14 +163,13 @@ impl<'t> Reader<'t> {
 
     /// Sees that nothing follows.
     fn finish(&mut self, node: Node) -> Result<Node> {
-        match self.peek()? {
-            None => Ok(node),
-            Some(line) if is_marker(line.whole, "...") && is_end(&line.content[3..]) => Ok(node),
-            Some(_) => {
-                self.number += 1;
-                Err(self.error("it does not belong to what is before it"))
+        while let Some(line) = self.peek()? {
+            self.next_line();
+            if !is_marker(line.whole, "...") || !is_end(&line.content[3..]) {
+                return Err(self.error("it does not belong to what is before it"));
             }
         }
+        Ok(node)
     }
 
     /// A mapping whose lines have `indent` blanks in front.
@@ -283,7 +282,7 @@ impl<'t> Reader<'t> {
     /// Refuses what plain text cannot start with.
     fn refuse_indicators(&self, text: &str) -> Result<()> {
         let what = match text.as_bytes() {
-            [b'-' | b'?' | b':', rest @ ..] if matches!(rest, [] | [b' ' | b'\t', ..]) => {
+            [b'-' | b'?' | b':'] | [b'-' | b'?' | b':', b' ' | b'\t', ..] => {
                 "lists and complex names are not understood"
             }
             [b'[' | b']' | b'{' | b'}' | b',', ..] => "brackets and braces are not understood",
