@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tiroir_core::time::Timestamp;
 
-use crate::config::{self, Kind, import, json as json_config, yaml_write};
+use crate::config::{self, import};
 use crate::location::Location;
 use crate::text::duration::Duration;
 use crate::text::json::Line;
@@ -126,25 +126,11 @@ pub fn json_text(name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Entries of a configuration, in whatever form, and what they become when they
-/// are written and read again: names, and how often they are the same. Nothing
-/// for what is no configuration.
+/// Whether the entries of a configuration, in whatever form, are the same after
+/// they were written and read again. Nothing for what is no configuration.
 #[must_use]
 pub fn configuration(text: &str, from_rclone: bool) -> Option<bool> {
-    let table = import::read(Kind::Store, text, from_rclone).ok()?;
-    let mut yaml = String::new();
-    yaml_write::table(&mut yaml, "stores", &table);
-    let yaml = format!("version: v1.0.0\n{yaml}");
-    let again = import::read(Kind::Store, &yaml, false).ok()?;
-    let mut json = Vec::new();
-    for (name, section) in &table {
-        json_config::entry(&mut json, name, section).ok()?;
-    }
-    let json = String::from_utf8(json).ok()?;
-    let from_json = import::read(Kind::Store, &json, false).ok();
-    // An entry may be called as a file of stock's has its own parts.
-    let is_same = from_json.is_none_or(|from_json| from_json == table);
-    Some(again == table && is_same)
+    import::comes_back(text, from_rclone)
 }
 
 /// `@NAME:SUB` in the place of a name: the name, and the location of an entry

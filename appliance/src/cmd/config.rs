@@ -32,17 +32,17 @@ Actions:
   import [-config FILE] [SECTION[:NAME]]...
                                      take entries from a file
 
-An entry is used as @NAME, or as @NAME:PATH for a place below its own, wherever a
-location goes. With `-` as VALUE it is read from the terminal, which does not show
-it, or from standard input, a line for each: what is typed on a command line, all
-users of the machine can see while it runs. KEY_cmd=COMMAND and KEY_file=PATH give
-a secret each time it is needed, by the first line that the command writes, or of
-the file.
+An entry is used as @NAME, or as @NAME:PATH for a place below its own,
+wherever a location goes. With `-` as VALUE it is read from the terminal,
+which does not show it, or from standard input, a line for each: what is
+typed on a command line, all users of the machine can see while it runs.
+KEY_cmd=COMMAND and KEY_file=PATH give a secret each time it is needed, by
+the first line that the command writes, or of the file.
 
 Passwords, passphrases, keys and tokens are kept apart from the rest, in
-secrets.yml, which only its owner may read. Options are those of connectors; a
-store has passphrase as well. `-config DIR` of all commands stands before this
-one.";
+secrets.yml, which only its owner may read. Options are those of connectors;
+a store has passphrase as well. `-config DIR` of all commands stands before
+this one.";
 
 /// Arguments of `store`, `source` and `destination`.
 #[derive(Debug, clap::Args)]
@@ -78,7 +78,7 @@ pub(crate) struct Args {
     action: Action,
 
     /// What to do it with
-    #[arg(value_name = "ARGUMENT", hide = true)]
+    #[arg(value_name = "ARGUMENT")]
     words: Vec<OsString>,
 }
 

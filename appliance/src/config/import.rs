@@ -108,7 +108,9 @@ fn others(kind: Kind, text: &str) -> Result<Table> {
         return table_of(node).map_err(failure);
     }
     let is_of_1_0 = ["repositories", "remotes"].iter().any(|name| match map.get(*name) {
-        Some(Node::Map(entries)) => entries.values().all(|node| matches!(node, Node::Map(_))),
+        Some(Node::Map(entries)) if !entries.is_empty() => {
+            entries.values().all(|node| matches!(node, Node::Map(_)))
+        }
         _ => false,
     });
     if is_of_1_0 {
@@ -118,6 +120,22 @@ fn others(kind: Kind, text: &str) -> Result<Table> {
     // As in stock, what is no entry is left out.
     map.retain(|_, node| matches!(node, Node::Map(_)));
     table_of(Node::Map(map)).map_err(failure)
+}
+
+/// Whether what is read of a text is the same after it was written as YAML and
+/// as JSON and read again. Nothing for a text that is not understood.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn comes_back(text: &str, from_rclone: bool) -> Option<bool> {
+    let table = read(Kind::Store, text, from_rclone).ok()?;
+    let mut yaml = String::from("version: v1.0.0\n");
+    super::yaml_write::table(&mut yaml, "stores", &table);
+    let mut json = Vec::new();
+    for (name, section) in &table {
+        json::entry(&mut json, name, section).ok()?;
+    }
+    let json = String::from_utf8(json).ok()?;
+    let same = |text: &str| read(Kind::Store, text, false).is_ok_and(|again| again == table);
+    Some(same(&yaml) && same(&json))
 }
 
 #[cfg(test)]
@@ -185,5 +203,51 @@ mod tests {
             let failure = read(Kind::Store, text, false).unwrap_err().to_string();
             assert!(failure.contains(told), "{text}: {failure}");
         }
+    }
+
+    /// Texts that are nearly configurations: none makes it panic, and what is
+    /// understood comes back.
+    #[test]
+    fn damaged_texts() {
+        let seeds: [&[u8]; 4] = [
+            b"version: v1.0.0\ndefault: a\nstores:\n    nas:\n        location: 's3://x'\n        k: |\n            \
+              one\n            two\n        q: \"\\u00e9\\n\"\n    usb: {} # none\n",
+            b"{\"nas\":{\"location\":\"/srv\",\"a\":\"\\ud83d\\ude00\",\"n\":12,\"t\":true},\"b\":{}}\n",
+            b"; c\n[nas]\nlocation = /srv\na = `b#c`\nd = \"\"\"e\nf\"\"\"\n[usb]\nlocation: x\n",
+            b"repositories:\n  nas:\n    location: >-\n      /a\n      b\nremotes: ~\n",
+        ];
+        let marks = b"\n\n  :'\"\\|>{}[]#-~=;`\t\r\xc3\xa9,&*!?%@0a";
+        let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut below = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % bound as u64).unwrap()
+        };
+        let mut understood = 0;
+        for round in 0..40_000 {
+            let mut text = seeds[round % seeds.len()].to_vec();
+            for _ in 0..=below(6) {
+                let at = below(text.len() + 1);
+                match below(4) {
+                    0 => text.insert(at, marks[below(marks.len())]),
+                    1 if at < text.len() => drop(text.remove(at)),
+                    2 if at < text.len() => text[at] = marks[below(marks.len())],
+                    _ => {
+                        // A piece of it is there twice.
+                        let end = (at + below(30)).min(text.len());
+                        let piece = text[at..end].to_vec();
+                        text.splice(at..at, piece);
+                    }
+                }
+            }
+            let text = String::from_utf8_lossy(&text);
+            for from_rclone in [false, true] {
+                let is_same = comes_back(&text, from_rclone);
+                assert_ne!(is_same, Some(false), "{text:?} {from_rclone}");
+                understood += usize::from(is_same.is_some());
+            }
+        }
+        assert!(understood > 4_000, "{understood}");
     }
 }

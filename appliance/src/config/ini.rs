@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use super::settings::{
-    SETTING_ENTRIES_MAX, SETTING_NAME_BYTES_MAX, SETTING_NODES_MAX, SETTING_VALUE_BYTES_MAX,
+    SETTING_ENTRIES_MAX, SETTING_NAME_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_NODES_MAX,
     Section, Value,
 };
 use super::yaml::{Node, SyntaxError};
@@ -44,7 +44,7 @@ pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Node> {
             continue;
         }
         nodes += 1;
-        if nodes > SETTING_NODES_MAX {
+        if nodes > SETTINGS_NODES_MAX {
             return Err(lines.error("there are too many values"));
         }
         if let Some(rest) = line.strip_prefix('[') {

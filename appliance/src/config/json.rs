@@ -7,7 +7,7 @@ use std::io;
 use zeroize::Zeroizing;
 
 use super::settings::{
-    SETTING_ENTRIES_MAX, SETTING_NAME_BYTES_MAX, SETTING_NODES_MAX, SETTING_VALUE_BYTES_MAX,
+    SETTING_ENTRIES_MAX, SETTING_NAME_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_NODES_MAX,
     Section, Value,
 };
 use super::yaml::{Node, SyntaxError};
@@ -103,7 +103,7 @@ impl Reader<'_> {
 
     fn value(&mut self, depth: usize) -> Result<Node> {
         self.nodes += 1;
-        if self.nodes > SETTING_NODES_MAX {
+        if self.nodes > SETTINGS_NODES_MAX {
             return Err(self.error("there are too many values"));
         }
         self.skip();

@@ -354,7 +354,7 @@ mod tests {
         let path = path.to_str().unwrap();
         assert_eq!(resolved("password_file", path).unwrap().get("password"), Some("from a file"));
         assert!(resolved("password_file", "relative").is_err());
-        assert!(resolved("password_file", "/nonexistent/x").is_err());
+        assert!(resolved("password_file", "/no/such/file").is_err());
         // No secrets of ours.
         for key in ["rclone_key_file", "known_hosts_file", "exclude_cmd"] {
             assert_eq!(resolved(key, "/x").unwrap().get(key), Some("/x"));

@@ -23,7 +23,7 @@ pub(crate) const SETTING_VALUE_BYTES_MAX: usize = PASSPHRASE_BYTES_MAX;
 pub(crate) const SETTING_ENTRIES_MAX: usize = 1000;
 
 /// Most names and values in a file. Each takes up to 150 bytes beside its text.
-pub(crate) const SETTING_NODES_MAX: usize = 16 * 1024;
+pub(crate) const SETTINGS_NODES_MAX: usize = 16 * 1024;
 
 /// The option that says where an entry is.
 pub(crate) const LOCATION: &str = "location";

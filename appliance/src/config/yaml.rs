@@ -12,7 +12,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::settings::{
-    SETTING_ENTRIES_MAX, SETTING_NAME_BYTES_MAX, SETTING_NODES_MAX, SETTING_VALUE_BYTES_MAX, Value,
+    SETTING_ENTRIES_MAX, SETTING_NAME_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_NODES_MAX, Value,
 };
 
 /// Most mappings in each other.
@@ -122,7 +122,7 @@ impl<'t> Reader<'t> {
 
     fn count(&mut self) -> Result<()> {
         self.nodes += 1;
-        if self.nodes > SETTING_NODES_MAX {
+        if self.nodes > SETTINGS_NODES_MAX {
             return Err(self.error("there are too many values"));
         }
         Ok(())
@@ -214,15 +214,15 @@ impl<'t> Reader<'t> {
             let end = content.match_indices(':').map(|(at, _)| at);
             let mut ends = end.filter(|at| is_blank_or_end(&content[at + 1..]));
             let end = ends.next().ok_or_else(|| self.error("there is no colon with a blank"))?;
-            (content[..end].trim_end().to_owned(), Some(&content[end + 1..]))
+            let key = content[..end].trim_end();
+            // A comment begins before the colon.
+            let is_whole = !key.contains(" #") && !key.contains("\t#");
+            (key.to_owned(), Some(&content[end + 1..]).filter(|_| is_whole))
         };
         match rest {
             Some(rest) if is_blank_or_end(rest) => {
                 if key.len() > SETTING_NAME_BYTES_MAX {
                     return Err(self.error("a name is too long"));
-                }
-                if key.contains(" #") || key.contains("\t#") {
-                    return Err(self.error("there is no colon with a blank"));
                 }
                 Ok((key, rest))
             }
