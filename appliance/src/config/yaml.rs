@@ -62,6 +62,7 @@ type Result<T> = std::result::Result<T, SyntaxError>;
 /// or too much.
 pub(crate) fn parse(text: &str) -> Result<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    refuse_odd_line_ends(text)?;
     let mut reader = Reader { rest: text, number: 0, nodes: 0 };
     if let Some(line) = reader.peek()?
         && is_marker(line.whole, "---")
@@ -82,6 +83,17 @@ pub(crate) fn parse(text: &str) -> Result<Node> {
             reader.finish(node)
         }
     }
+}
+
+/// Refuses line ends that YAML has beside the usual two, and that nobody sees.
+fn refuse_odd_line_ends(text: &str) -> Result<()> {
+    for (index, line) in text.split('\n').enumerate() {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}']) {
+            return Err(SyntaxError { line: index + 1, what: "it has an odd line end in it" });
+        }
+    }
+    Ok(())
 }
 
 /// A line that is neither empty nor a comment.
@@ -378,39 +390,62 @@ impl<'t> Reader<'t> {
             return Err(self.error("only digits, `+` and `-` follow `|` and `>`"));
         }
         let mut block = Block::new(is_folded);
-        while let Some((line, after)) = self.block_line(parent, &mut indent)? {
-            block.add(line);
+        let mut widest = 0;
+        while let Some(line) = self.block_line(parent, &mut indent, &mut widest)? {
+            block.add(line.text, line.is_ended);
             if block.text.len() + block.breaks > SETTING_VALUE_BYTES_MAX {
                 return Err(self.error("a value is too long"));
             }
-            (self.rest, self.number) = after;
+            (self.rest, self.number) = line.after;
         }
         self.count()?;
         Ok(Node::Text(block.finish(chomp)))
     }
 
-    /// The next line of a block, and where reading goes on after it.
+    /// The next line of a block. Where its indent is not known yet, the first line
+    /// with text says it; `widest` is that of the empty ones before.
     fn block_line(
         &self,
         parent: usize,
         indent: &mut Option<usize>,
-    ) -> Result<Option<(&'t str, (&'t str, usize))>> {
+        widest: &mut usize,
+    ) -> Result<Option<BlockLine<'t>>> {
         let mut ahead = Self { rest: self.rest, number: self.number, nodes: 0 };
         let Some(line) = ahead.next_line() else { return Ok(None) };
         let content = line.trim_start_matches(' ');
         let blanks = line.len() - content.len();
         let after = (ahead.rest, ahead.number);
-        if content.is_empty() {
-            let start = indent.unwrap_or(blanks).min(blanks);
-            return Ok(Some((&line[start..], after)));
+        let read_bytes = self.rest.len() - ahead.rest.len();
+        let is_ended = self.rest.as_bytes()[read_bytes - 1] == b'\n';
+        if indent.is_none() && content.starts_with('\t') {
+            return Err(ahead.error("a tab cannot indent"));
         }
+        if content.is_empty() {
+            *widest = blanks.max(*widest);
+            let start = indent.unwrap_or(blanks).min(blanks);
+            return Ok(Some(BlockLine { text: &line[start..], is_ended, after }));
+        }
+        let is_first = indent.is_none();
         let start = *indent.get_or_insert(blanks);
         if blanks < start || blanks <= parent {
             // It belongs to what the block is in, or to nothing.
             return Ok(None);
         }
-        Ok(Some((&line[start..], after)))
+        if is_first && *widest > start {
+            return Err(ahead.error("an empty line before it is indented more"));
+        }
+        Ok(Some(BlockLine { text: &line[start..], is_ended, after }))
     }
+}
+
+/// A line of a block.
+struct BlockLine<'t> {
+    /// Without its indent.
+    text: &'t str,
+    /// It has a line end: the last of a file may not.
+    is_ended: bool,
+    /// Where reading goes on after it: what is left, and the number of the line.
+    after: (&'t str, usize),
 }
 
 fn is_blank_or_end(rest: &str) -> bool {
@@ -433,9 +468,9 @@ impl Block {
         Self { text, is_folded, breaks: 0, was_deeper: false }
     }
 
-    fn add(&mut self, line: &str) {
+    fn add(&mut self, line: &str, is_ended: bool) {
         if line.is_empty() {
-            self.breaks += 1;
+            self.breaks += usize::from(is_ended);
             return;
         }
         let is_deeper = line.starts_with([' ', '\t']);
@@ -447,7 +482,7 @@ impl Block {
             self.push("\n", ends);
         }
         self.push(line, 1);
-        (self.breaks, self.was_deeper) = (1, is_deeper);
+        (self.breaks, self.was_deeper) = (usize::from(is_ended), is_deeper);
     }
 
     /// Adds text; what is left behind where it has to move is erased.
@@ -468,7 +503,7 @@ impl Block {
             Some('-') => {}
             Some(_) => self.push("\n", self.breaks),
             None if self.text.is_empty() => {}
-            None => self.push("\n", 1),
+            None => self.push("\n", self.breaks.min(1)),
         }
         self.text
     }
@@ -537,6 +572,8 @@ mod tests {
             ("a: |+\n  b\n\n", "b\n\n"),
             ("a: |4\n     b\n    c\n", " b\nc\n"),
             ("a: |4-\n    \n    b", "\nb"),
+            ("a: |\n  b", "b"),
+            ("a: |\n  b\n  c", "b\nc"),
             ("a: | # note\n  # no note\nb: c", "# no note\n"),
             ("a: |\n", ""),
             ("a: >\n  b\n  c\n\n  d\n   e\n  f\n", "b c\nd\n e\nf\n"),
@@ -577,6 +614,10 @@ mod tests {
             ("a:\n b:\n  c:\n   d:\n    e: f", 5),
             ("a: @b", 1),
             ("...\n...\na: b", 3),
+            ("a: b\nc: d\re: f", 2),
+            ("a: b\u{2028}c", 1),
+            ("a: |\n   \n  b", 3),
+            ("a: |\n \tb", 2),
         ] {
             let error = parse(yaml).expect_err(yaml);
             assert_eq!(error.line, line, "{yaml:?}: {error}");

@@ -196,6 +196,7 @@ fn is_date(text: &str) -> bool {
         && part(2)
         && part(2)
         && parts.next().is_none()
+        && (rest.is_empty() || rest[1..].starts_with(|c: char| c.is_ascii_digit()))
         && rest.chars().skip(1).all(|c| c.is_ascii_digit() || ":.+-Z".contains(c))
 }
 
@@ -359,6 +360,9 @@ mod tests {
             ("1.2.3", "1.2.3"),
             ("1:30", "\"1:30\""),
             ("2026-11-29", "\"2026-11-29\""),
+            ("2026-11-29 10:00:00", "\"2026-11-29 10:00:00\""),
+            ("2026-11-29 or so", "2026-11-29 or so"),
+            ("2026-11-29T", "2026-11-29T"),
             ("a: b", "'a: b'"),
             ("a #b", "'a #b'"),
             ("it's", "it's"),
