@@ -277,7 +277,7 @@ fn import_keeps_what_is_there() {
 }
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    fs::metadata(path).expect("a file").permissions().mode() & 0o7777
 }
 
 /// An encrypted store and an entry for it, whose passphrase comes from `from`.
@@ -376,7 +376,7 @@ fn stores_are_opened_by_name() {
 /// Command lines of all processes that can be seen.
 fn command_lines() -> Vec<u8> {
     let mut all = Vec::new();
-    for process in fs::read_dir("/proc").unwrap().flatten() {
+    for process in fs::read_dir("/proc").expect("processes").flatten() {
         for file in ["cmdline", "environ"] {
             all.extend(fs::read(process.path().join(file)).unwrap_or_default());
         }
@@ -391,8 +391,8 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 /// All files below a folder.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
     }
     files

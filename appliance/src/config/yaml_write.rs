@@ -86,7 +86,9 @@ fn style(text: &str) -> Style {
     let is_special = text.contains(|c| c != '\n' && c != '\t' && !is_printable(c));
     let has_blank_end = text.contains(" \n");
     if text.contains('\n') {
-        let is_block = !is_special && !has_blank_end && !text.ends_with(' ');
+        // A block cannot begin with a tab: stock writes it, and does not read it.
+        let has_tab = text.trim_start_matches('\n').starts_with('\t');
+        let is_block = !is_special && !has_blank_end && !has_tab && !text.ends_with(' ');
         return if is_block { Style::Block } else { Style::Double };
     }
     if is_special || text.contains('\t') || looks_typed(text) {
@@ -379,6 +381,7 @@ mod tests {
             ("b\n\n", "|+\n    b\n"),
             (" b\nc", "|4-\n     b\n    c"),
             ("b \nc", "\"b \\nc\""),
+            ("\n\tb", "\"\\n\\tb\""),
         ] {
             assert_eq!(written(text), format!("a: {wanted}\n"), "{text:?}");
         }
