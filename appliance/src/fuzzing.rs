@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use tiroir_core::time::Timestamp;
 
-use crate::config::{self, import};
+use crate::config::import;
+use crate::config::place as places;
 use crate::location::Location;
 use crate::text::duration::Duration;
 use crate::text::json::Line;
@@ -137,6 +138,6 @@ pub fn configuration(text: &str, from_rclone: bool) -> Option<bool> {
 /// with that below it.
 #[must_use]
 pub fn place(location: &OsStr, text: &OsStr) -> (OsString, OsString) {
-    let (name, sub) = config::split(text);
-    (name.to_owned(), config::below(location, sub))
+    let (name, sub) = places::split(text);
+    (name.to_owned(), places::below(location, sub))
 }

@@ -23,15 +23,13 @@ pub(crate) mod import;
 pub(crate) mod ini;
 pub(crate) mod json;
 pub(crate) mod ping;
-mod place;
+pub(crate) mod place;
 pub(crate) mod secrets;
 pub(crate) mod settings;
 pub(crate) mod yaml;
 pub(crate) mod yaml_write;
 
 pub(crate) use place::is_name;
-#[cfg(fuzzing)]
-pub(crate) use place::{below, split};
 use settings::{LOCATION, Section};
 
 /// What an entry is for.
