@@ -41,6 +41,7 @@ pub(crate) fn normalise(
             break;
         }
         if let Some((name, value)) = split_flag(&arg) {
+            let name = own_name(command, name);
             match find(root, command, name) {
                 Some(flag) if flag.get_action().takes_values() => {
                     let value = value.map(OsStr::to_owned).or_else(|| args.next());
@@ -87,6 +88,14 @@ fn split_flag(arg: &OsStr) -> Option<(&[u8], Option<&OsStr>)> {
         Some(at) => (&text[..at], Some(OsStr::from_bytes(&text[at + 1..]))),
         None => (text, None),
     })
+}
+
+/// The name of an option here: `-config` is the folder of the configuration, but
+/// a file after `store import`, as in stock.
+fn own_name<'n>(command: Option<&Command>, name: &'n [u8]) -> &'n [u8] {
+    let imports =
+        |command: &Command| matches!(command.get_name(), "store" | "source" | "destination");
+    if name == b"config" && command.is_some_and(imports) { b"from" } else { name }
 }
 
 /// The option of that name: one of the subcommand's, or a global one.
@@ -157,6 +166,9 @@ mod tests {
             ("ls -h", "ls --help"),
             ("ls -bogus x", "ls --bogus x"),
             ("nosuch -x at", "nosuch -x at"),
+            ("-config d store import -config f", "--config=d store import --from=f"),
+            ("-configdir d ls -config e", "--configdir=d ls --config=e"),
+            ("store set nas password=- -x", "store set nas password=- --x"),
             // A store may be called `at`, and a path too.
             ("at at ls at", "--at=at ls at"),
         ] {

@@ -100,6 +100,11 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "BYTES", value_parser = size::parse)]
     pub(crate) cache_limit: Option<u64>,
 
+    /// Read and write the names of stores, sources and destinations in DIR, by
+    /// default tiroir in XDG_CONFIG_HOME or ~/.config. Stands before the command
+    #[arg(long, global = true, value_name = "DIR", alias = "configdir")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Derive the key in FILE, a temporary file, in place of memory: slow, and
     /// as large as the memory that the store asks for
     #[arg(long, global = true, value_name = "FILE")]
@@ -120,8 +125,12 @@ pub(crate) enum Command {
     Cat(cmd::cat::Args),
     /// Read a store or snapshots, and compare everything with its MACs
     Check(cmd::check::Args),
+    /// Change stores and remotes, in the words of plakar 1.0
+    Config(cmd::config::OldArgs),
     /// Make a new store
     Create(cmd::create::Args),
+    /// Give names to places to restore to, and show them
+    Destination(cmd::config::Args),
     /// Tell how two snapshots differ, or a snapshot and the file system
     Diff(cmd::diff::Args),
     /// Print hashes of files of snapshots
@@ -142,8 +151,12 @@ pub(crate) enum Command {
     Ptar(cmd::ptar::Args),
     /// Restore a snapshot, or a part of it
     Restore(cmd::restore::Args),
+    /// Give names to what is backed up, and show them
+    Source(cmd::config::Args),
     /// Take the key of an SSH server for the right one
     SshTrust(cmd::ssh_trust::Args),
+    /// Give names to stores, and show them
+    Store(cmd::config::Args),
     /// Print the version
     Version(cmd::version::Args),
 }

@@ -51,6 +51,39 @@ pub(crate) struct Server {
     pub(crate) is_flat: bool,
 }
 
+/// Sees that the connector understands its options. Nothing is reached.
+///
+/// # Errors
+///
+/// For the first that it does not know.
+pub(crate) fn check(remote: &Remote) -> Result<(), HostsError> {
+    match remote.scheme {
+        Scheme::Sftp => refuse_unknown(remote, &ssh::options()),
+        Scheme::Ftp | Scheme::Ftps => Ok(()),
+        Scheme::Rclone => Ok(()),
+        Scheme::S3 => refuse_unknown(remote, &s3::OPTIONS),
+        Scheme::Http | Scheme::Https => refuse_unknown(remote, &http::store::OPTIONS),
+        Scheme::Sqlite => refuse_unknown(remote, &sqlite::OPTIONS),
+    }
+}
+
+/// What the server of a store was found to be, where it tells.
+///
+/// # Errors
+///
+/// Of the server.
+pub(crate) fn describe(
+    remote: &Remote,
+    around: &Surroundings,
+) -> Result<Option<String>, HostsError> {
+    match remote.scheme {
+        Scheme::Sftp | Scheme::Rclone | Scheme::Ftp | Scheme::Ftps => {
+            files(remote, around)?.files.describe().map(Some)
+        }
+        Scheme::S3 | Scheme::Http | Scheme::Https | Scheme::Sqlite => Ok(None),
+    }
+}
+
 /// A store that is neither here nor an archive.
 ///
 /// # Errors

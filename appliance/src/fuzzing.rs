@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use tiroir_core::time::Timestamp;
 use tiroir_hosts::options::Options;
 
+use crate::config::import;
+use crate::config::place as places;
 use crate::location::Location;
 use crate::text::duration::Duration;
 use crate::text::json::Line;
@@ -125,4 +127,19 @@ pub fn json_text(name: &[u8]) -> Vec<u8> {
     // Writing to a vector does not fail.
     let _ = line;
     out
+}
+
+/// Whether the entries of a configuration, in whatever form, are the same after
+/// they were written and read again. Nothing for what is no configuration.
+#[must_use]
+pub fn configuration(text: &str, from_rclone: bool) -> Option<bool> {
+    import::comes_back(text, from_rclone)
+}
+
+/// `@NAME:SUB` in the place of a name: the name, and the location of an entry
+/// with that below it.
+#[must_use]
+pub fn place(location: &OsStr, text: &OsStr) -> (OsString, OsString) {
+    let (name, sub) = places::split(text);
+    (name.to_owned(), places::below(location, sub))
 }

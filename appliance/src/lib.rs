@@ -7,6 +7,7 @@
 //! - `cmd`: the subcommands, one to a file;
 //! - `open`: from a location to an open repository; `location`, `passphrase`,
 //!   `store`, `connect`, `any`, `budget` (how memory is divided), `machine`;
+//! - `config`: stores, sources and destinations by name;
 //! - `snapshots`, `filter`: which snapshot is meant; `new_store`: CONFIG;
 //! - `diff`: two sides of a comparison;
 //! - `report`: progress and what went wrong; `text`: values as text;
@@ -22,6 +23,7 @@ mod args;
 mod budget;
 mod cli;
 mod cmd;
+mod config;
 mod connect;
 mod diff;
 mod error;
@@ -50,6 +52,7 @@ use std::time::Instant;
 use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command};
+use crate::config::Kind;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::open::Context;
@@ -128,7 +131,9 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
         Command::Backup(args) => cmd::backup::run(args, &context, out),
         Command::Cat(args) => cmd::cat::run(args, &context, out),
         Command::Check(args) => cmd::check::run(args, &context, out),
+        Command::Config(args) => cmd::config::run_old(args, &context, out),
         Command::Create(args) => cmd::create::run(args, &context),
+        Command::Destination(args) => cmd::config::run(Kind::Destination, args, &context, out),
         Command::Diff(args) => cmd::diff::run(args, &context, out),
         Command::Digest(args) => cmd::digest::run(args, &context, out),
         Command::Help(args) => cmd::help::run(args, out),
@@ -139,7 +144,9 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
         Command::Ls(args) => cmd::ls::run(args, &context, out),
         Command::Ptar(args) => cmd::ptar::run(args, &context, out),
         Command::Restore(args) => cmd::restore::run(args, &context, out),
+        Command::Source(args) => cmd::config::run(Kind::Source, args, &context, out),
         Command::SshTrust(args) => cmd::ssh_trust::run(args, &context, out),
+        Command::Store(args) => cmd::config::run(Kind::Store, args, &context, out),
         Command::Version(args) => cmd::version::run(args, &context, out),
     }
 }

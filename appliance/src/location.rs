@@ -1,6 +1,6 @@
 //! [`Location`]: where a store is, from what was typed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use tiroir_hosts::address::Address;
 use tiroir_hosts::options::Options;
 
+use crate::cli::Globals;
+use crate::config::{self, Kind};
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 
@@ -188,14 +190,6 @@ impl Location {
     /// For a connector that is not here, and names of a configuration.
     pub(crate) fn parse(text: &OsStr, options: &Options) -> Result<Self> {
         refuse_empty(text, "store")?;
-        if text.as_bytes().starts_with(b"@") {
-            let name = text.display();
-            return Err(Failure::new(
-                Status::Failed,
-                format!("could not resolve repository: {name}"),
-            )
-            .with_advice("There is no configuration of stores here yet: give a path."));
-        }
         match Place::parse(text, options) {
             Place::Path(path) => {
                 refuse_options(options, &[], "a store on a disk")?;
@@ -227,6 +221,25 @@ impl Location {
             Self::Remote(_) => None,
         }
     }
+}
+
+/// What `@NAME` stands for, if the text is one: its location and options, with
+/// those that were given in their place or beside them.
+///
+/// # Errors
+///
+/// For a name that there is not.
+pub(crate) fn resolve(
+    globals: &Globals,
+    kind: Kind,
+    text: &OsStr,
+    options: &Options,
+) -> Result<(OsString, Options)> {
+    if !config::is_name(text) {
+        return Ok((text.to_owned(), options.clone()));
+    }
+    let entry = config::find(globals, kind, text)?;
+    Ok((entry.location, entry.options.with(options)))
 }
 
 /// Refuses options that nothing would look at.
@@ -391,6 +404,5 @@ mod tests {
         assert_eq!(parsed("").unwrap_err().status(), Status::Usage);
         assert_eq!(parsed("smb://nas/x").unwrap_err().status(), Status::NoStore);
         assert_eq!(parsed("foo:/bar").unwrap_err().status(), Status::NoStore);
-        assert_eq!(parsed("@nas").unwrap_err().status(), Status::Failed);
     }
 }

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::error::{EngineError, Failure, Result};
 use crate::machine;
 use crate::open::Context;
-use crate::passphrase;
+use crate::passphrase::{self, Passphrase};
 use crate::report;
 use crate::text::size::{self, Size};
 
@@ -194,7 +194,8 @@ pub(crate) struct NewStore {
 
 impl NewStore {
     /// Makes CONFIG as was chosen; asks for a passphrase if one is needed and
-    /// none was given. Packfiles are closed at `packfile_bytes_max`.
+    /// none was given. Packfiles are closed at `packfile_bytes_max`; `known` is the
+    /// passphrase of the entry that names the store, if it has one.
     ///
     /// # Errors
     ///
@@ -203,6 +204,7 @@ impl NewStore {
         context: &Context<'_>,
         choices: &Choices,
         packfile_bytes_max: u64,
+        known: Option<Passphrase>,
     ) -> Result<Self> {
         let mut host = SystemHost::new(context.spool_directory());
         let mut repository_id = [0; 16];
@@ -232,7 +234,7 @@ impl NewStore {
         }
         let total_bytes = machine::Memory::read().map_or(0, |memory| memory.total_bytes);
         let kdf = choices.kdf(total_bytes)?;
-        let passphrase = passphrase::choose(context.globals, choices.weak_passphrase)?;
+        let passphrase = passphrase::choose(context.globals, known, choices.weak_passphrase)?;
         let mut salt = [0; SALT_BYTES];
         host.fill_random(&mut salt)?;
         let suite = choices.suite(context);

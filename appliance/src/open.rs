@@ -1,7 +1,8 @@
 //! From a location to an open repository: connector, CONFIG, key, memory,
 //! index.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::budget::{self, Divided, Plan, Share};
 use crate::cli::Globals;
+use crate::config::{self, Kind};
 use crate::connect::Surroundings;
 use crate::error::{EngineError, Failure, Result, with_causes};
 use crate::exit::Status;
@@ -48,6 +50,8 @@ pub(crate) struct Context<'g> {
     cancelled: Arc<AtomicBool>,
     /// Something of the store could not be read, and was passed over.
     damaged: Cell<bool>,
+    /// Passphrases of stores that were named, with where they are.
+    passphrases: RefCell<Vec<(String, Passphrase)>>,
 }
 
 /// A store whose key is known.
@@ -92,7 +96,8 @@ const KEY_DIGITS: usize = 64;
 impl<'g> Context<'g> {
     /// What commands are given, from the global options.
     pub(crate) fn new(globals: &'g Globals, cancelled: Arc<AtomicBool>) -> Self {
-        Self { globals, cancelled, damaged: Cell::new(false) }
+        let passphrases = RefCell::default();
+        Self { globals, cancelled, damaged: Cell::new(false), passphrases }
     }
 
     /// Where a store was said to be, by `at` or the environment.
@@ -105,7 +110,32 @@ impl<'g> Context<'g> {
         let mut values = variables.iter().filter_map(std::env::var_os);
         let given = self.globals.at.clone();
         let given = given.or_else(|| values.find(|value| !value.is_empty()));
-        given.map(|text| Location::parse(&text, &self.store_options()?)).transpose()
+        given.map(|text| self.locate(&text, &self.store_options()?)).transpose()
+    }
+
+    /// Understands the location of a store, which may be `@NAME`. The passphrase
+    /// of that entry is kept for when the store is opened.
+    ///
+    /// # Errors
+    ///
+    /// A location that is not understood, and a name that there is not.
+    pub(crate) fn locate(&self, text: &OsStr, options: &Options) -> Result<Location> {
+        if !config::is_name(text) {
+            return Location::parse(text, options);
+        }
+        let entry = config::find(self.globals, Kind::Store, text)?;
+        let location = Location::parse(&entry.location, &entry.options.with(options))?;
+        if let Some(passphrase) = entry.passphrase {
+            self.passphrases.borrow_mut().push((location.to_string(), passphrase));
+        }
+        Ok(location)
+    }
+
+    /// The passphrase of a store that was named, if its entry has one.
+    pub(crate) fn known_passphrase(&self, location: &Location) -> Option<Passphrase> {
+        let location = location.to_string();
+        let known = self.passphrases.borrow();
+        known.iter().find(|(of, _)| *of == location).map(|(_, passphrase)| passphrase.clone())
     }
 
     /// The CONFIG of the store that was named, if one was. It is not opened: no
@@ -115,20 +145,33 @@ impl<'g> Context<'g> {
     ///
     /// That there is no store.
     pub(crate) fn given_config(&self) -> Result<Option<Vec<u8>>> {
-        let Some(location) = self.given_location()? else { return Ok(None) };
-        let mut store = AnyStore::at(&location, &self.surroundings())
-            .map_err(|error| no_store(&location, error))?;
-        read_config(&mut store, &location).map(Some)
+        let location = self.given_location()?;
+        location.map(|location| self.config_of(&location)).transpose()
     }
 
-    /// Where the store is: `at`, the environment, or stock's default.
+    /// The CONFIG of a store, which is not opened.
+    ///
+    /// # Errors
+    ///
+    /// That there is no store.
+    pub(crate) fn config_of(&self, location: &Location) -> Result<Vec<u8>> {
+        let mut store = AnyStore::at(location, &self.surroundings())
+            .map_err(|error| no_store(location, error))?;
+        read_config(&mut store, location)
+    }
+
+    /// Where the store is: `at`, the environment, the configuration, or stock's
+    /// default.
     ///
     /// # Errors
     ///
     /// A location that is not understood.
     pub(crate) fn location(&self) -> Result<Location> {
-        match self.given_location()? {
-            Some(location) => Ok(location),
+        if let Some(location) = self.given_location()? {
+            return Ok(location);
+        }
+        match config::default_store(self.globals)? {
+            Some(name) => self.locate(&name, &self.store_options()?),
             None => {
                 let home = machine::home().ok_or_else(|| {
                     Failure::new(Status::NoStore, "no store was named")
@@ -259,17 +302,23 @@ impl<'g> Context<'g> {
         })?;
         let key = match parsed.encryption {
             None => None,
-            Some(encryption) => Some(self.unlock(&parsed, &encryption, asking)?),
+            Some(encryption) => {
+                let known = self.known_passphrase(&location);
+                Some(self.unlock(&parsed, &encryption, asking, known)?)
+            }
         };
         Ok(Opened { location, store, config, key })
     }
 
-    /// Finds the key of a store.
+    /// Finds the key of a store. Its entry may have a passphrase, which goes before
+    /// that of the environment; and before all others if it is not the store that
+    /// the command is about.
     fn unlock(
         &self,
         config: &Config<'_>,
         encryption: &Encryption<'_>,
         asking: Asking,
+        known: Option<Passphrase>,
     ) -> Result<StoreKey> {
         if let Some(path) = &self.globals.key_file {
             let key = read_key(path)?;
@@ -283,7 +332,11 @@ impl<'g> Context<'g> {
                 ))
             };
         }
-        if let Some(passphrase) = passphrase::given(self.globals)? {
+        let given = match (asking, known) {
+            (Asking::IfRefused, Some(known)) => Some(known),
+            (_, known) => passphrase::given(self.globals, known)?,
+        };
+        if let Some(passphrase) = given {
             match (self.derive_and_compare(config, encryption, &passphrase)?, asking) {
                 (Some(key), _) => return Ok(key),
                 (None, Asking::IfNothingGiven) => return Err(refused()),

@@ -1,5 +1,6 @@
 //! Where a passphrase comes from, in stock's order: a descriptor, a file, the
-//! environment, and then whoever sits at the terminal.
+//! entry of the store in the configuration, the environment, and then whoever
+//! sits at the terminal.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -25,19 +26,22 @@ pub(crate) const ATTEMPTS: u32 = 3;
 /// Variables of the environment that may hold the passphrase.
 const VARIABLES: [&str; 2] = ["TIROIR_PASSPHRASE", "PLAKAR_PASSPHRASE"];
 
-/// The passphrase, if one was given without a terminal. An empty variable counts
-/// as none, as in stock.
+/// The passphrase, if one was given without a terminal: `known` is that of the
+/// entry of the store. An empty variable counts as none, as in stock.
 ///
 /// # Errors
 ///
 /// When the descriptor or the file that was named cannot be read, or is empty.
-pub(crate) fn given(globals: &Globals) -> Result<Option<Passphrase>> {
+pub(crate) fn given(globals: &Globals, known: Option<Passphrase>) -> Result<Option<Passphrase>> {
     if let Some(descriptor) = globals.passphrase_fd {
         let path = format!("/dev/fd/{descriptor}");
         return read_file(Path::new(&path), "the passphrase descriptor").map(Some);
     }
     if let Some(path) = &globals.keyfile {
         return read_file(path, "key file").map(Some);
+    }
+    if known.is_some() {
+        return Ok(known);
     }
     let mut values = VARIABLES.iter().filter_map(std::env::var_os);
     let found = values.find(|value| !value.is_empty());
@@ -164,10 +168,14 @@ fn read_line(input: &mut impl Read) -> Result<Passphrase> {
 /// # Errors
 ///
 /// As [`given`] and [`ask`]; and for an empty one, or three that do not match.
-pub(crate) fn choose(globals: &Globals, allow_weak: bool) -> Result<Passphrase> {
+pub(crate) fn choose(
+    globals: &Globals,
+    known: Option<Passphrase>,
+    allow_weak: bool,
+) -> Result<Passphrase> {
     let empty =
         || Failure::new(Status::Failed, "can't encrypt the repository with an empty passphrase");
-    if let Some(passphrase) = given(globals)? {
+    if let Some(passphrase) = given(globals, known)? {
         return if passphrase.is_empty() { Err(empty()) } else { Ok(passphrase) };
     }
     let mut weak: Option<Passphrase> = None;

@@ -10,13 +10,11 @@ use clap::{Command, Error};
 use crate::error::Failure;
 
 /// Commands of stock that are not here.
-const STOCK_ONLY: [&str; 24] = [
+const STOCK_ONLY: [&str; 20] = [
     "agent",
     "archive",
     "cached",
     "clone",
-    "config",
-    "destination",
     "diag",
     "dup",
     "login",
@@ -31,8 +29,6 @@ const STOCK_ONLY: [&str; 24] = [
     "scheduler",
     "server",
     "service",
-    "source",
-    "store",
     "sync",
     "ui",
 ];

@@ -40,6 +40,14 @@ impl Options {
         self.values.insert(name.into(), Zeroizing::new(value.into()));
     }
 
+    /// These, with others in their place or beside them.
+    #[must_use]
+    pub fn with(&self, others: &Self) -> Self {
+        let mut both = self.clone();
+        both.values.extend(others.values.iter().map(|(name, value)| (name.clone(), value.clone())));
+        both
+    }
+
     /// The value of an option, if it is set and not empty.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {

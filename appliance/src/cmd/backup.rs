@@ -23,11 +23,14 @@ use tiroir_hosts::stdio::StdinImporter;
 use super::read_chunk_bytes;
 use super::version::CLIENT;
 use crate::any::AnyImporter;
+use crate::config::Kind;
 use crate::connect;
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
 use crate::filter::{now, parse_time};
-use crate::location::{self, Remote, absolute, parse_options, refuse_empty, refuse_options};
+use crate::location::{
+    self, Remote, absolute, parse_options, refuse_empty, refuse_options, resolve,
+};
 use crate::machine;
 use crate::open::Context;
 use crate::report::{self, Form, Reporter, with_errors};
@@ -133,8 +136,8 @@ const INTERRUPTED: &str = "No snapshot was made. What was stored by now stays, a
 /// What is backed up.
 #[derive(Debug)]
 pub(super) enum Place {
-    /// A path of the local file system.
-    Path(PathBuf),
+    /// A path of the local file system, and whether to stay on its file system.
+    Path { path: PathBuf, one_file_system: bool },
     /// Standard input, as a file of that name.
     Stdin(Vec<u8>),
     /// A place on a server.
@@ -147,15 +150,19 @@ impl Place {
     /// # Errors
     ///
     /// For an importer that is not here.
-    pub(super) fn parse(text: &OsStr, options: &ConnectorOptions) -> Result<Self> {
+    pub(super) fn parse(
+        text: &OsStr,
+        options: &ConnectorOptions,
+        context: &Context<'_>,
+    ) -> Result<Self> {
         refuse_empty(text, "source")?;
-        if text.as_bytes().starts_with(b"@") {
-            let what = format!("could not resolve importer: {}", text.display());
-            return Err(Failure::new(Status::Failed, what)
-                .with_advice("There is no configuration of sources here yet: give a path."));
-        }
-        match location::Place::parse(text, options) {
-            location::Place::Path(path) => Ok(Self::Path(absolute(path)?)),
+        let (text, options) = resolve(context.globals, Kind::Source, text, options)?;
+        match location::Place::parse(&text, &options) {
+            location::Place::Path(path) => {
+                refuse_options(&options, &["dont_traverse_fs"], "a source on a disk")?;
+                let one_file_system = options.flag("dont_traverse_fs")?;
+                Ok(Self::Path { path: absolute(path)?, one_file_system })
+            }
             location::Place::Remote(remote) => {
                 remote.check()?;
                 Ok(Self::Remote(remote))
@@ -187,14 +194,11 @@ pub(super) fn dry_work_bytes(_chunk_bytes: usize) -> usize {
 /// What keeps the snapshot from being made.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
     let given = parse_options(&args.options)?;
-    let source = Source::of(&args.paths, &given)?;
+    let source = Source::of(&args.paths, &given, context)?;
     if args.force_timestamp.is_some_and(|time| time > now()) {
         return Err(Failure::usage("forced timestamp cannot be in the future"));
     }
-    if !matches!(source, Source::Remote(_)) {
-        refuse_options(&given, &["dont_traverse_fs"], "a source on a disk")?;
-    }
-    let one_file_system = args.one_file_system || given.flag("dont_traverse_fs")?;
+    let one_file_system = args.one_file_system || source.one_file_system();
     if one_file_system && matches!(source, Source::Remote(_)) {
         return Err(Failure::usage("servers do not tell which file system something is on"));
     }
@@ -211,7 +215,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
             }
             return args.store(context, opened, &mut importer, out);
         }
-        Source::Paths(paths) => paths,
+        Source::Paths { paths, .. } => paths,
     };
     let ignore = args.patterns(opened.location.path())?.build()?;
     let set_up = |importer: FsImporter| {
@@ -240,8 +244,8 @@ fn warn_of_ignored_root(top: &[u8]) {
 /// What goes into one snapshot.
 #[derive(Debug)]
 enum Source {
-    /// Paths of the local file system.
-    Paths(Vec<PathBuf>),
+    /// Paths of the local file system, and whether to stay on theirs.
+    Paths { paths: Vec<PathBuf>, one_file_system: bool },
     /// Standard input, as a file of that name.
     Stdin(Vec<u8>),
     /// A place on a server.
@@ -250,13 +254,21 @@ enum Source {
 
 impl Source {
     /// Understands the arguments: the current directory, if there are none.
-    fn of(arguments: &[OsString], options: &ConnectorOptions) -> Result<Self> {
+    fn of(
+        arguments: &[OsString],
+        options: &ConnectorOptions,
+        context: &Context<'_>,
+    ) -> Result<Self> {
         let here = [OsString::from(".")];
         let arguments = if arguments.is_empty() { &here[..] } else { arguments };
         let mut paths = Vec::with_capacity(arguments.len());
+        let mut one_file_system = false;
         for argument in arguments {
-            match Place::parse(argument, options)? {
-                Place::Path(path) => paths.push(path),
+            match Place::parse(argument, options, context)? {
+                Place::Path { path, one_file_system: only } => {
+                    paths.push(path);
+                    one_file_system |= only;
+                }
                 Place::Stdin(name) if arguments.len() == 1 => return Ok(Self::Stdin(name)),
                 Place::Remote(remote) if arguments.len() == 1 => return Ok(Self::Remote(remote)),
                 Place::Stdin(_) | Place::Remote(_) => {
@@ -267,7 +279,11 @@ impl Source {
                 }
             }
         }
-        Ok(Self::Paths(paths))
+        Ok(Self::Paths { paths, one_file_system })
+    }
+
+    fn one_file_system(&self) -> bool {
+        matches!(self, Self::Paths { one_file_system: true, .. })
     }
 }
 
@@ -602,6 +618,7 @@ impl Provenance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Globals;
 
     #[test]
     fn clocks_that_were_set_back() {
@@ -614,17 +631,18 @@ mod tests {
 
     #[test]
     fn places() {
-        let parse = |text: &OsStr| Place::parse(text, &ConnectorOptions::default());
-        assert!(matches!(parse("sftp://nas/x".as_ref()), Ok(Place::Remote(_))));
-        assert!(matches!(parse("/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x")));
-        assert!(
-            matches!(parse("fs:/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x"))
-        );
-        assert!(
-            matches!(parse("stdin:dump.sql".as_ref()), Ok(Place::Stdin(name)) if name == b"dump.sql")
-        );
-        assert!(parse("smb://x".as_ref()).is_err());
-        assert!(parse("@nas".as_ref()).is_err());
+        let globals = Globals::default();
+        let context = Context::new(&globals, std::sync::Arc::default());
+        let parse =
+            |text: &str| Place::parse(OsStr::new(text), &ConnectorOptions::default(), &context);
+        assert!(matches!(parse("sftp://nas/x"), Ok(Place::Remote(_))));
+        for text in ["/x", "fs:/x"] {
+            let place = parse(text);
+            assert!(matches!(place, Ok(Place::Path { path, .. }) if path == Path::new("/x")));
+        }
+        let stdin = parse("stdin:dump.sql");
+        assert!(matches!(stdin, Ok(Place::Stdin(name)) if name == b"dump.sql"));
+        assert!(parse("smb://x").is_err());
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<Status> {
         return Err(Failure::new(Status::Failed, what)
             .with_advice("A new store needs a directory that is empty, or not there yet."));
     }
-    let new = NewStore::make(context, &args.choices, PACKFILE_BYTES_DEFAULT)?;
+    let known = context.known_passphrase(&location);
+    let new = NewStore::make(context, &args.choices, PACKFILE_BYTES_DEFAULT, known)?;
     AnyStore::at(&location, &context.surroundings())?.create(&new.config)?;
     Ok(Status::Done)
 }

@@ -34,6 +34,10 @@ use crate::budget::{
     INDEX_FILTER_BYTES_MAX, INDEX_FILTER_BYTES_MIN, MIB, Part, Parts, REFRESH_BYTES, Share,
     WORK_ROOM_BYTES, least_bytes,
 };
+use crate::config::settings::{
+    SETTING_ENTRIES_MAX, SETTING_NAME_BYTES_MAX, SETTING_VALUE_BYTES_MAX, SETTINGS_BYTES_MAX,
+    SETTINGS_NODES_MAX,
+};
 use crate::diff::content::TEXT_BYTES_MAX;
 use crate::error::{EngineError, Result};
 use crate::exit::Status;
@@ -119,6 +123,11 @@ const FORMAT_BOUNDS: &[Bound] = bounds![
     PADDING_BYTES: "end of a packfile, after its last blob",
     WINDOW_BYTES_MAX: "window of ZSTD, which is read only",
     PASSPHRASE_BYTES_MAX: "passphrase that is read from a file",
+    SETTINGS_BYTES_MAX: "file of the configuration",
+    SETTINGS_NODES_MAX: "names and values in it",
+    SETTING_ENTRIES_MAX: "entries of a kind in it, and options of one",
+    SETTING_NAME_BYTES_MAX: "name of an entry or an option",
+    SETTING_VALUE_BYTES_MAX: "value of an option",
     SALT_BYTES_MIN: "salt of a passphrase, at least",
     ARGON2_MEMORY_KIB_MAX: "memory of Argon2id",
     ARGON2_TIME_MAX: "passes of Argon2id",

@@ -25,6 +25,7 @@ use crate::store::Repo;
 pub(crate) mod backup;
 pub(crate) mod cat;
 pub(crate) mod check;
+pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod diff;
 pub(crate) mod digest;

@@ -91,10 +91,13 @@ pub(super) fn copy_work_bytes(chunk_bytes: usize) -> usize {
 /// What keeps it from being written; then there is none.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
     let options = parse_options(&args.options)?;
-    let mut places =
-        args.paths.iter().map(|path| Place::parse(path, &options)).collect::<Result<Vec<_>>>()?;
+    let mut places = args
+        .paths
+        .iter()
+        .map(|path| Place::parse(path, &options, context))
+        .collect::<Result<Vec<_>>>()?;
     if places.is_empty() && args.stores.is_empty() {
-        places.push(Place::parse(OsStr::new("."), &options)?);
+        places.push(Place::parse(OsStr::new("."), &options, context)?);
     }
     if places.iter().filter(|place| matches!(place, Place::Stdin(_))).count() > 1 {
         return Err(Failure::usage("standard input can be read once only"));
@@ -110,13 +113,13 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     }
     // Opened first: nobody is asked for a passphrase if there is nothing.
     for place in &places {
-        if let Place::Path(path) = place {
+        if let Place::Path { path, .. } = place {
             open_importer(path)?;
         }
     }
     let mut stores = Vec::with_capacity(args.stores.len());
     for text in &args.stores {
-        let location = Location::parse(text, &ConnectorOptions::default())?;
+        let location = context.locate(text, &ConnectorOptions::default())?;
         // As in stock, a store that is named twice goes in once.
         if !stores.contains(&location) {
             stores.push(location);
@@ -173,7 +176,7 @@ impl Args {
             needed_bytes = needed_bytes.max(copy_work_bytes(chunk_bytes(&config)));
         }
         Plan::new(context.budget_bytes(), share, needed_bytes)?;
-        let new = NewStore::make(context, &self.choices, PACKFILE_BYTES_MAX)?;
+        let new = NewStore::make(context, &self.choices, PACKFILE_BYTES_MAX, None)?;
         let writer = PtarWriter::new(&output).with_overwrite(self.overwrite);
         let mut store = AnyStore::new_archive(writer);
         store.create(&new.config)?;
@@ -189,7 +192,7 @@ impl Args {
             }
             for place in places {
                 match place {
-                    Place::Path(path) => {
+                    Place::Path { path, .. } => {
                         writing.back_up(&mut session, &mut open_importer(path)?)?;
                     }
                     Place::Stdin(name) => {

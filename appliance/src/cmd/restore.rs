@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use tiroir_core::exporter::Exporter;
@@ -19,11 +18,14 @@ use tiroir_hosts::options::Options as ConnectorOptions;
 
 use super::cat::each_chunk;
 use super::{read_chunk_bytes, refuse_filters};
+use crate::config::Kind;
 use crate::connect;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::{Filters, now};
-use crate::location::{Place, Remote, absolute, parse_options, refuse_empty, refuse_options};
+use crate::location::{
+    Place, Remote, absolute, parse_options, refuse_empty, refuse_options, resolve,
+};
 use crate::open::Context;
 use crate::report::{self, Form, Reporter, with_errors};
 use crate::snapshots::{self, Snapshot, Target};
@@ -95,16 +97,12 @@ enum Destination {
 }
 
 impl Destination {
-    fn parse(text: &OsStr, options: &ConnectorOptions) -> Result<Self> {
+    fn parse(text: &OsStr, options: &ConnectorOptions, context: &Context<'_>) -> Result<Self> {
         refuse_empty(text, "target")?;
-        if text.as_bytes().starts_with(b"@") {
-            let what = format!("could not resolve exporter: {}", text.display());
-            return Err(Failure::new(Status::Failed, what)
-                .with_advice("There is no configuration of destinations here yet: give a path."));
-        }
-        match Place::parse(text, options) {
+        let (text, options) = resolve(context.globals, Kind::Destination, text, options)?;
+        match Place::parse(&text, &options) {
             Place::Path(path) => {
-                refuse_options(options, &[], "a directory on a disk")?;
+                refuse_options(&options, &[], "a directory on a disk")?;
                 Ok(Self::Directory(absolute(path)?))
             }
             Place::Remote(remote) => {
@@ -140,7 +138,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         refuse_filters(&filters)?;
     }
     let destination = match &args.to {
-        Some(text) => Destination::parse(text, &parse_options(&args.options)?)?,
+        Some(text) => Destination::parse(text, &parse_options(&args.options)?, context)?,
         None => Destination::Directory(absolute(Path::new(&default_name()))?),
     };
     if destination == Destination::Stdout {
@@ -365,15 +363,20 @@ fn summary(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Globals;
 
     #[test]
     fn destinations() {
-        let parse = |text: &str| Destination::parse(OsStr::new(text), &ConnectorOptions::default());
+        let globals = Globals::default();
+        let context = Context::new(&globals, std::sync::Arc::default());
+        let parse = |text: &str| {
+            Destination::parse(OsStr::new(text), &ConnectorOptions::default(), &context)
+        };
         assert!(matches!(parse("sftp://nas/x"), Ok(Destination::Remote(_))));
         assert_eq!(parse("/x").unwrap(), Destination::Directory("/x".into()));
         assert_eq!(parse("fs:///x").unwrap(), Destination::Directory("/x".into()));
         assert_eq!(parse("stdout:").unwrap(), Destination::Stdout);
-        assert!(parse("smb://x").is_err() && parse("@nas").is_err());
+        assert!(parse("smb://x").is_err());
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl<'w> Line<'w> {
 }
 
 /// Writes a string in quotes.
-fn write_string(out: &mut dyn Write, text: &str) -> io::Result<()> {
+pub(crate) fn write_string(out: &mut dyn Write, text: &str) -> io::Result<()> {
     out.write_all(b"\"")?;
     let mut start = 0;
     for (at, c) in text.char_indices() {
