@@ -9,6 +9,7 @@
 //! - [`options`] and [`address`]: what a connector to a server is told;
 //! - [`tls`]: whom a TLS connection trusts;
 //! - [`remote`]: what servers with files and directories have in common;
+//! - [`ftp`]: servers that speak FTP;
 //! - [`stdio`]: importer of what comes through a pipe;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
@@ -32,6 +33,7 @@ mod durable;
 pub mod env;
 pub mod error;
 pub mod fs;
+pub mod ftp;
 pub mod index;
 pub mod link_table;
 pub mod options;

@@ -1,0 +1,1 @@
+//! A server that is scripted, and mostly means no good.
