@@ -7,6 +7,7 @@
 //! - [`oracle`]: where those programs are;
 //! - [`tree`]: source trees from a seed, and their next generation;
 //! - [`compare`]: what differs between two trees;
+//! - [`servers`]: those that tests talk to;
 //! - [`store`]: the files of a store and of a ptar, as a test damages them;
 //! - [`http`]: the one request a test makes;
 //! - [`peak`]: how much memory a program took at most;
@@ -22,5 +23,6 @@ pub mod peak;
 pub mod rng;
 pub mod sandbox;
 pub mod scene;
+pub mod servers;
 pub mod store;
 pub mod tree;

@@ -27,14 +27,14 @@ mod transfers;
 mod when;
 mod wire;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tiroir_core::host::{HostError as _, HostErrorKind};
 
 use self::control::{Connection, Failure, Server};
 use self::entries::Session;
 pub use self::settings::OPTIONS;
-use self::settings::{Settings, TlsMode};
+use self::settings::Settings;
 use self::transfers::{Download, Upload};
 use crate::address::Address;
 use crate::error::{HostsError, Result};
@@ -177,8 +177,7 @@ impl FtpFiles {
                 }
                 continue;
             }
-            let in_sync = failure.is_in_sync();
-            let error = explained(&mut session, failure, operation, path);
+            let (error, in_sync) = explained(&mut session, failure, operation, path);
             if in_sync {
                 self.idle.push(connection);
             }
@@ -242,21 +241,27 @@ impl FtpFiles {
     }
 }
 
-/// An error with its kind, which some servers leave open.
+/// An error with its kind, which some servers leave open, and whether the
+/// connection can be used on.
 fn explained(
     session: &mut Session<'_>,
     failure: Failure,
     operation: &'static str,
     path: &[u8],
-) -> HostsError {
+) -> (HostsError, bool) {
+    let mut in_sync = failure.is_in_sync();
     if let Failure::Said(reply) = &failure
         && reply.kind() == HostErrorKind::Other
         && matches!(reply.code, 450 | 451 | 550 | 553)
-        && let Ok(None) = session.find(path)
     {
-        return HostsError::remote(HostErrorKind::NotFound, operation, path, reply.words());
+        let found = session.find(path);
+        in_sync = found.as_ref().err().is_none_or(Failure::is_in_sync);
+        if matches!(found, Ok(None)) {
+            let kind = HostErrorKind::NotFound;
+            return (HostsError::remote(kind, operation, path, reply.words()), in_sync);
+        }
     }
-    failure.into_error(operation, path)
+    (failure.into_error(operation, path), in_sync)
 }
 
 fn unknown_server(operation: &'static str, path: &[u8]) -> HostsError {

@@ -195,14 +195,8 @@ impl FtpFiles {
             match self.read_some(id, offset + filled as u64, &mut into[filled..wanted]) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
-                Err((failure, connection)) => {
-                    let again = failure.is_passing() && retries.again();
-                    let in_sync = failure.is_in_sync();
-                    let error = self.explain_read(id, failure, connection, in_sync);
-                    if !again {
-                        return Err(error);
-                    }
-                }
+                Err(failure) if failure.is_passing() && retries.again() => {}
+                Err(failure) => return Err(self.explain_read(id, failure)),
             }
         }
         // With `size` known, all of it was said to be there.
@@ -219,21 +213,17 @@ impl FtpFiles {
         Ok(filled)
     }
 
-    /// Gives back a connection, after it said why something failed.
-    fn explain_read(
-        &mut self,
-        id: ReadId,
-        failure: Failure,
-        connection: Option<Connection>,
-        in_sync: bool,
-    ) -> HostsError {
+    /// An error with its reason, if the server still says one.
+    fn explain_read(&mut self, id: ReadId, failure: Failure) -> HostsError {
         let path = self.download(id).map_or_else(|_| Vec::new(), |download| download.path.clone());
+        // The one that it failed with was given back last.
+        let connection = if failure.is_in_sync() { self.idle.pop() } else { None };
         let (Some(mut connection), Some(server)) = (connection, &mut self.server) else {
             return failure.into_error("read", &path);
         };
         let settings = &mut self.settings;
         let mut session = Session { connection: &mut connection, settings, server };
-        let error = explained(&mut session, failure, "read", &path);
+        let (error, in_sync) = explained(&mut session, failure, "read", &path);
         if in_sync {
             self.idle.push(connection);
         }
@@ -241,12 +231,7 @@ impl FtpFiles {
     }
 
     /// Reads at least a byte, or nothing at the end.
-    fn read_some(
-        &mut self,
-        id: ReadId,
-        at: u64,
-        into: &mut [u8],
-    ) -> Result<usize, (Failure, Option<Connection>)> {
+    fn read_some(&mut self, id: ReadId, at: u64, into: &mut [u8]) -> Result<usize, Failure> {
         let mut stream = self.stream_at(id, at)?;
         let mut scratch = [0; 4096];
         loop {
@@ -258,7 +243,7 @@ impl FtpFiles {
             };
             match stream.wire.read(room) {
                 Ok(0) => {
-                    let connection = stream.end().map_err(|failure| (failure, None))?;
+                    let connection = stream.end()?;
                     self.idle.push(connection);
                     return Ok(0);
                 }
@@ -268,29 +253,25 @@ impl FtpFiles {
                         continue;
                     }
                     let download =
-                        self.download(id).map_err(|e| (Failure::Other(e, false), None))?;
+                        self.download(id).map_err(|error| Failure::Other(error, false))?;
                     download.used = Instant::now();
                     download.stream = Some(stream);
                     return Ok(count);
                 }
                 // Not all servers end TLS as they should: how much came tells.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return match stream.end() {
-                        Ok(connection) => {
-                            self.idle.push(connection);
-                            Ok(0)
-                        }
-                        Err(failure) => Err((failure, None)),
-                    };
+                    let connection = stream.end()?;
+                    self.idle.push(connection);
+                    return Ok(0);
                 }
-                Err(error) => return Err((stream.connection.reason(error), None)),
+                Err(error) => return Err(stream.connection.reason(error)),
             }
         }
     }
 
     /// The transfer of a file, at `at` or little before.
-    fn stream_at(&mut self, id: ReadId, at: u64) -> Result<Stream, (Failure, Option<Connection>)> {
-        let other = |error| (Failure::Other(error, false), None);
+    fn stream_at(&mut self, id: ReadId, at: u64) -> Result<Stream, Failure> {
+        let other = |error| Failure::Other(error, false);
         let download = self.download(id).map_err(other)?;
         download.used = Instant::now();
         if let Some(stream) = &download.stream {
@@ -307,18 +288,18 @@ impl FtpFiles {
             let (settings, Some(server)) = (&mut self.settings, &mut self.server) else {
                 return Err(other(unknown_server("read", &path)));
             };
-            let mut session = Session { connection: &mut connection, settings, server };
-            let told = match session.path(&path) {
-                Ok(told) => told,
-                Err(failure) => return Err((failure, Some(connection))),
-            };
-            let from = if session.server.rest { at } else { 0 };
+            let told = Session { connection: &mut connection, settings, server }.path(&path)?;
+            let from = if server.rest { at } else { 0 };
             match connection.transfer(settings, server, ("RETR", &told), from) {
                 Ok(wire) => return Ok(Stream { connection, wire, at: from }),
                 // It cannot start in the middle: from the start, then.
                 Err(Failure::Said(_)) if from > 0 && !server.rest => self.idle.push(connection),
-                Err(failure) if failure.is_in_sync() => return Err((failure, Some(connection))),
-                Err(failure) => return Err((failure, None)),
+                Err(failure) => {
+                    if failure.is_in_sync() {
+                        self.idle.push(connection);
+                    }
+                    return Err(failure);
+                }
             }
         }
     }
