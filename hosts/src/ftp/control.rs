@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tiroir_core::host::HostErrorKind;
 
 use super::facts::Features;
@@ -124,8 +125,10 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// Where we are, as the server sees it.
     pub(super) local: IpAddr,
+    /// With the session that its transfers resume.
+    tls: Option<Arc<ClientConfig>>,
     /// Transfers have TLS.
-    pub(super) secure: bool,
+    secure: bool,
     /// When the server was last heard.
     pub(super) heard: Instant,
 }
@@ -149,12 +152,15 @@ impl Connection {
         stream.set_nodelay(true)?;
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?.ip());
         let mut wire = Wire::new(stream, settings.timeout);
+        let mut tls = None;
         if settings.tls == TlsMode::Implicit {
-            wire = secured(wire, settings)?;
+            let client = client_of(settings)?;
+            wire = secured(wire, settings, &client)?;
+            tls = Some(client);
         }
         let lines = Lines::new();
         let mut connection =
-            Self { wire, lines, peer, local, secure: false, heard: Instant::now() };
+            Self { wire, lines, peer, local, tls, secure: false, heard: Instant::now() };
         let mut banner = connection.reply()?;
         while banner.is_preliminary() {
             banner = connection.reply()?;
@@ -176,8 +182,9 @@ impl Connection {
         if self.lines.has_more() {
             return Err(Failure::Broken("the server said more than TLS allows"));
         }
-        let wire = secured(self.wire, settings)?;
-        Ok(Self { wire, ..self })
+        let client = client_of(settings)?;
+        let wire = secured(self.wire, settings, &client)?;
+        Ok(Self { wire, tls: Some(client), ..self })
     }
 
     fn log_in(&mut self, settings: &Settings) -> Result<(), Failure> {
@@ -334,6 +341,19 @@ impl Connection {
         (0..2).any(|_| matches!(self.reply(), Ok(reply) if reply.code == 200))
     }
 
+    /// A transfer with TLS, if this has it.
+    pub(super) fn secure_transfer(
+        &mut self,
+        wire: Wire,
+        settings: &Settings,
+    ) -> Result<Wire, Failure> {
+        let Some(client) = self.tls.as_ref().filter(|_| self.secure) else { return Ok(wire) };
+        secured(wire, settings, client).map_err(|failure| match failure {
+            Failure::Lost(error) => self.reason(error),
+            other => other,
+        })
+    }
+
     /// Says that it is over.
     pub(super) fn quit(mut self) {
         let _ = self.send("QUIT", b"");
@@ -341,13 +361,16 @@ impl Connection {
 }
 
 /// With TLS.
-pub(super) fn secured(wire: Wire, settings: &mut Settings) -> Result<Wire, Failure> {
-    let client = settings.client().map_err(|error| Failure::Other(error, false))?;
+fn secured(wire: Wire, settings: &Settings, client: &Arc<ClientConfig>) -> Result<Wire, Failure> {
     // The zone of a link is of this machine alone.
     let host = settings.host.split('%').next().unwrap_or_default().to_owned();
     let name = ServerName::try_from(host)
         .map_err(|_| Failure::Broken("TLS has no such names of hosts"))?;
-    Ok(wire.secured(client, name)?)
+    Ok(wire.secured(Arc::clone(client), name)?)
+}
+
+fn client_of(settings: &mut Settings) -> Result<Arc<ClientConfig>, Failure> {
+    settings.connection_client().map_err(|error| Failure::Other(error, false))
 }
 
 fn connect(settings: &Settings) -> Result<TcpStream, Failure> {

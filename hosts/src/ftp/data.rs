@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::control::{Connection, Failure, Server, secured};
+use super::control::{Connection, Failure, Server};
 use super::reply::{parse_extended_passive, parse_passive};
 use super::settings::Settings;
 use super::wire::Wire;
@@ -23,7 +23,7 @@ impl Connection {
     /// returns. Refused with [`Failure::Said`], nothing is.
     pub(super) fn transfer(
         &mut self,
-        settings: &mut Settings,
+        settings: &Settings,
         server: &mut Server,
         (verb, argument): (&str, &[u8]),
         offset_bytes: u64,
@@ -53,14 +53,9 @@ impl Connection {
             Pending::Passive(stream) => stream,
             Pending::Active(listener) => self.accept(&listener, settings.connect_timeout)?,
         };
-        let wire = Wire::new(stream, settings.timeout);
-        if !self.secure {
-            return Ok(wire);
-        }
-        secured(wire, settings).map_err(|failure| match failure {
-            Failure::Lost(error) => self.reason(error),
-            other => other,
-        })
+        // Handshakes are small, and what follows is not.
+        stream.set_nodelay(true)?;
+        self.secure_transfer(Wire::new(stream, settings.timeout), settings)
     }
 
     /// Where the server waits. What it says of its host is mostly wrong behind a

@@ -61,8 +61,14 @@ impl Reply {
             530 | 532 | 534 => HostErrorKind::PermissionDenied,
             _ if has_any(&[b"no space", b"disk full", b"quota"]) => HostErrorKind::NoSpace,
             450 | 550 | 553 | 521 | 451 => {
-                if has_any(&[b"no such", b"not found", b"not exist", b"cannot find", b"can't find"])
-                {
+                if has_any(&[
+                    b"no such",
+                    b"not found",
+                    b"not exist",
+                    b"cannot find",
+                    b"can't find",
+                    b"check for file existence",
+                ]) {
                     HostErrorKind::NotFound
                 } else if has_any(&[b"exists", b"not empty"]) {
                     HostErrorKind::AlreadyExists

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use tiroir_core::host::HostErrorKind;
 use zeroize::Zeroizing;
 
@@ -38,6 +39,10 @@ const CONNECTIONS: usize = 4;
 /// Most that can be asked for. Each takes up to 160 KiB with TLS.
 const CONNECTIONS_MAX: usize = 8;
 
+/// Servers of which a connection keeps a session. One, but less is rounded to
+/// none.
+const SESSIONS: usize = 2;
+
 /// How long a server may be silent, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -69,8 +74,7 @@ pub(super) struct Settings {
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
     trust: Trust,
-    /// Of the version that the server takes, once one is known: sessions are
-    /// shared between all connections.
+    /// Of the version that the server takes, once one is known.
     client: Option<Arc<ClientConfig>>,
     /// Version 1.2 was refused.
     newest: bool,
@@ -144,8 +148,16 @@ impl Settings {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// How TLS is spoken over one connection and those of its transfers. Not with
+    /// the sessions of others: ProFTPD takes none but that of the very connection.
+    pub(super) fn connection_client(&mut self) -> Result<Arc<ClientConfig>> {
+        let mut client = ClientConfig::clone(&*self.client()?);
+        client.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Ok(Arc::new(client))
+    }
+
     /// How TLS is spoken here.
-    pub(super) fn client(&mut self) -> Result<Arc<ClientConfig>> {
+    fn client(&mut self) -> Result<Arc<ClientConfig>> {
         if let Some(client) = &self.client {
             return Ok(Arc::clone(client));
         }

@@ -69,13 +69,16 @@ impl FtpServer {
     #[must_use]
     pub fn start(kind: Kind, tls: Tls, sessions: u32) -> Self {
         assert!(rustix::process::geteuid().is_root(), "servers of FTP are tested as root");
-        let folder = tempfile::Builder::new().prefix("tr-ftp-").tempdir().expect("folder");
+        let mut folder = tempfile::Builder::new().prefix("tr-ftp-").tempdir().expect("folder");
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(folder.path(), open).expect("permissions");
         for name in ["files", "empty"] {
             fs::create_dir(folder.path().join(name)).expect("folder");
         }
-        chown(folder.path().join("files"), Some(OWNER), Some(OWNER)).expect("owner");
+        // vsftpd wants that its root itself cannot be written to.
+        let writable = folder.path().join("files/w");
+        fs::create_dir(&writable).expect("folder");
+        chown(writable, Some(OWNER), Some(OWNER)).expect("owner");
         if tls != Tls::None {
             make_certificate(folder.path());
         }
@@ -87,14 +90,18 @@ impl FtpServer {
         };
         let log = fs::File::create(folder.path().join("log")).expect("log");
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("log")).stdout(log);
+        if std::env::var_os("TIROIR_KEEP").is_some() {
+            folder.disable_cleanup(true);
+            eprintln!("kept: {}", folder.path().display());
+        }
         let server = Server::start(&mut command, port);
         Self { _server: server, folder, kind, tls, port }
     }
 
-    /// The folder of what is served.
+    /// The folder that can be written to.
     #[must_use]
     pub fn files(&self) -> PathBuf {
-        self.folder.path().join("files")
+        self.folder.path().join("files/w")
     }
 
     /// Its certificate.
@@ -108,7 +115,7 @@ impl FtpServer {
     pub fn root(&self) -> String {
         match self.kind {
             Kind::Proftpd => self.files().to_str().expect("UTF-8").to_owned(),
-            _ => String::new(),
+            _ => "/w".to_owned(),
         }
     }
 
@@ -145,7 +152,7 @@ fn vsftpd(folder: &Path, port: u16, tls: Tls, sessions: u32) -> Command {
         "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\n\
          anonymous_enable=YES\nlocal_enable=NO\nwrite_enable=YES\nanon_root={at}/files\n\
          anon_upload_enable=YES\nanon_mkdir_write_enable=YES\nanon_other_write_enable=YES\n\
-         anon_world_readable_only=NO\nanon_umask=022\nallow_writeable_chroot=YES\n\
+         anon_world_readable_only=NO\nanon_umask=022\n\
          no_anon_password=YES\nftp_username=nobody\nsecure_chroot_dir={at}/empty\n\
          seccomp_sandbox=NO\nisolate=NO\nisolate_network=NO\nxferlog_enable=NO\n\
          max_clients={sessions}\nmax_per_ip=0\n"
@@ -217,7 +224,7 @@ fn pureftpd(folder: &Path, port: u16, tls: Tls, sessions: u32) -> Command {
     command.args(["-E", "-H", "-4", "-u", "1", "-D", "-c", &sessions.to_string()]);
     command.arg("-C").arg(sessions.to_string());
     command.arg("-g").arg(folder.join("pid"));
-    command.args(["-O", "none", "-U", "022:022"]);
+    command.args(["-U", "022:022"]);
     match tls {
         Tls::None => {}
         Tls::Explicit => {
