@@ -129,6 +129,8 @@ pub(super) struct Connection {
     tls: Option<Arc<ClientConfig>>,
     /// Transfers have TLS.
     secure: bool,
+    /// Transfers that were started.
+    transfers: u32,
     /// When the server was last heard.
     pub(super) heard: Instant,
 }
@@ -159,8 +161,16 @@ impl Connection {
             tls = Some(client);
         }
         let lines = Lines::new();
-        let mut connection =
-            Self { wire, lines, peer, local, tls, secure: false, heard: Instant::now() };
+        let mut connection = Self {
+            wire,
+            lines,
+            peer,
+            local,
+            tls,
+            secure: false,
+            transfers: 0,
+            heard: Instant::now(),
+        };
         let mut banner = connection.reply()?;
         while banner.is_preliminary() {
             banner = connection.reply()?;
@@ -347,11 +357,18 @@ impl Connection {
         wire: Wire,
         settings: &Settings,
     ) -> Result<Wire, Failure> {
+        self.transfers += 1;
         let Some(client) = self.tls.as_ref().filter(|_| self.secure) else { return Ok(wire) };
         secured(wire, settings, client).map_err(|failure| match failure {
             Failure::Lost(error) => self.reason(error),
             other => other,
         })
+    }
+
+    /// Whether no session is left that a transfer could resume: ProFTPD gives two
+    /// with TLS 1.3, and none with a transfer.
+    pub(super) fn is_spent(&self) -> bool {
+        self.wire.tickets().is_some_and(|tickets| self.transfers >= tickets)
     }
 
     /// Says that it is over.

@@ -43,6 +43,17 @@ use crate::remote::{
     Abilities, EachChild, EntryKind, NewAttributes, ReadId, RemoteEntry, RemoteFiles, WriteId,
 };
 
+/// What is fuzzed, and is of no use elsewhere.
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Reads a line of `MLSD`.
+    pub fn facts(line: &[u8]) {
+        if let Ok(listed) = super::facts::parse_line(line) {
+            assert!(!listed.name.is_empty());
+        }
+    }
+}
+
 /// How often something is tried again after the link broke.
 const RETRIES_MAX: u32 = 4;
 
@@ -108,6 +119,9 @@ pub struct FtpFiles {
     connections_max: usize,
     uploads: Vec<Upload>,
     downloads: Vec<Download>,
+    /// The server says that a transfer was broken off; else its connection is
+    /// lost too.
+    breaks: bool,
     /// Numbers for those, never used twice.
     next_id: u32,
 }
@@ -128,6 +142,7 @@ impl FtpFiles {
             idle: Vec::new(),
             uploads: Vec::new(),
             downloads: Vec::new(),
+            breaks: true,
             next_id: 0,
         })
     }
@@ -190,6 +205,10 @@ impl FtpFiles {
         let mut retries = Retries::default();
         loop {
             while let Some(mut connection) = self.idle.pop() {
+                if connection.is_spent() {
+                    connection.quit();
+                    continue;
+                }
                 if connection.heard.elapsed() < IDLE_TIME || connection.is_alive() {
                     return Ok(connection);
                 }
@@ -229,9 +248,8 @@ impl FtpFiles {
     fn give_up_oldest(&mut self) -> bool {
         let open = self.downloads.iter_mut().filter(|download| download.stream.is_some());
         let Some(oldest) = open.min_by_key(|download| download.used) else { return false };
-        if let Some(connection) = oldest.give_up() {
-            self.idle.push(connection);
-        }
+        let connection = oldest.give_up(&mut self.breaks);
+        self.idle.extend(connection);
         true
     }
 
@@ -396,9 +414,8 @@ impl RemoteFiles for FtpFiles {
     fn close(&mut self, id: ReadId) {
         let Some(at) = self.downloads.iter().position(|download| download.id == id) else { return };
         let mut download = self.downloads.swap_remove(at);
-        if let Some(connection) = download.give_up() {
-            self.idle.push(connection);
-        }
+        let connection = download.give_up(&mut self.breaks);
+        self.idle.extend(connection);
     }
 
     fn set_attributes(&mut self, path: &[u8], attributes: &NewAttributes) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::remote::{NewAttributes, ReadId, WriteId};
 const SKIP_BYTES_MAX: u64 = 64 * 1024;
 
 /// How long a server has to say that a transfer was broken off.
-const BREAK_TIME: Duration = Duration::from_secs(10);
+const BREAK_TIME: Duration = Duration::from_secs(3);
 
 /// A file being written.
 #[derive(Debug)]
@@ -69,17 +69,17 @@ impl Download {
     }
 
     /// Ends the transfer, and returns its connection if that can be used on.
-    pub(super) fn give_up(&mut self) -> Option<Connection> {
+    pub(super) fn give_up(&mut self, breaks: &mut bool) -> Option<Connection> {
         let stream = self.stream.take()?;
         let left = self.size.map(|size| size.saturating_sub(stream.at));
-        stream.give_up(left)
+        stream.give_up(left, breaks)
     }
 }
 
 impl Stream {
     /// What is left is read if it is little. Else the connection of the content
     /// is closed, which every server understands, and says so in its own way.
-    fn give_up(mut self, left: Option<u64>) -> Option<Connection> {
+    fn give_up(mut self, left: Option<u64>, breaks: &mut bool) -> Option<Connection> {
         if left.is_some_and(|left| left <= SKIP_BYTES_MAX) {
             let mut scratch = [0; 4096];
             let mut most = SKIP_BYTES_MAX * 2;
@@ -92,8 +92,14 @@ impl Stream {
                 }
             }
         }
+        if !*breaks {
+            return None;
+        }
         drop(self.wire);
-        self.connection.reply_within(BREAK_TIME).ok()?;
+        if self.connection.reply_within(BREAK_TIME).is_err() {
+            *breaks = false;
+            return None;
+        }
         self.connection.is_alive().then_some(self.connection)
     }
 
@@ -272,6 +278,7 @@ impl FtpFiles {
     /// The transfer of a file, at `at` or little before.
     fn stream_at(&mut self, id: ReadId, at: u64) -> Result<Stream, Failure> {
         let other = |error| Failure::Other(error, false);
+        let mut breaks = self.breaks;
         let download = self.download(id).map_err(other)?;
         download.used = Instant::now();
         if let Some(stream) = &download.stream {
@@ -279,7 +286,8 @@ impl FtpFiles {
             if is_near && let Some(stream) = download.stream.take() {
                 return Ok(stream);
             }
-            let connection = download.give_up();
+            let connection = download.give_up(&mut breaks);
+            self.breaks = breaks;
             self.idle.extend(connection);
         }
         let path = self.download(id).map_err(other)?.path.clone();

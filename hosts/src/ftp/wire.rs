@@ -192,6 +192,14 @@ impl Wire {
         Ok(())
     }
 
+    /// Sessions that the server let us resume, once each; nothing where one can be
+    /// resumed any number of times.
+    pub(super) fn tickets(&self) -> Option<u32> {
+        let Kind::Tls(stream) = &self.kind else { return None };
+        let newest = stream.conn.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+        newest.then(|| stream.conn.tls13_tickets_received())
+    }
+
     /// Version and cipher of TLS, to be shown.
     pub(super) fn security(&self) -> Option<String> {
         let Kind::Tls(stream) = &self.kind else { return None };
