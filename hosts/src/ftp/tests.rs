@@ -50,6 +50,14 @@ fn session(mut stream: &TcpStream, steps: &mut VecDeque<Step>) -> std::io::Resul
                 return Ok(());
             }
             write!(stream, "{}\r\n", step.reply)?;
+            if step.data.is_none() && ["REST", "RETR"].contains(&step.verb) {
+                // Nothing comes over the connection that was agreed on.
+                data.set_nonblocking(true)?;
+                if !step.reply.starts_with('3') {
+                    let _ = data.accept();
+                }
+                data.set_nonblocking(false)?;
+            }
             if let Some(bytes) = step.data {
                 let (mut to, _) = data.accept()?;
                 let _ = to.write_all(&bytes);
