@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use tiroir_core::host::HostErrorKind;
 use tiroir_hosts::address::Address;
 use tiroir_hosts::error::HostsError;
+use tiroir_hosts::ftp::FtpFiles;
 use tiroir_hosts::http::store::HttpStore;
 use tiroir_hosts::remote::RemoteFiles;
 use tiroir_hosts::remote::exporter::FilesExporter;
@@ -20,7 +21,7 @@ use tiroir_hosts::sftp::SftpFiles;
 use tiroir_hosts::sftp::command::CommandDial;
 use tiroir_hosts::sftp::ssh::{self, Ssh};
 use tiroir_hosts::sqlite::SqliteStore;
-use tiroir_hosts::{http, s3, sqlite};
+use tiroir_hosts::{ftp, http, s3, sqlite, tls};
 
 use crate::any::{AnyExporter, AnyImporter};
 use crate::location::{Remote, Scheme};
@@ -59,7 +60,7 @@ pub(crate) struct Server {
 pub(crate) fn check(remote: &Remote) -> Result<(), HostsError> {
     match remote.scheme {
         Scheme::Sftp => refuse_unknown(remote, &ssh::options()),
-        Scheme::Ftp | Scheme::Ftps => Ok(()),
+        Scheme::Ftp | Scheme::Ftps => refuse_unknown(remote, &ftp_options()),
         Scheme::Rclone => Ok(()),
         Scheme::S3 => refuse_unknown(remote, &s3::OPTIONS),
         Scheme::Http | Scheme::Https => refuse_unknown(remote, &http::store::OPTIONS),
@@ -181,7 +182,8 @@ pub(crate) fn files(remote: &Remote, around: &Surroundings) -> Result<Server, Ho
     match remote.scheme {
         Scheme::Sftp => sftp(remote, around),
         Scheme::Rclone => rclone(remote, around),
-        Scheme::Ftp | Scheme::Ftps | Scheme::S3 | Scheme::Http | Scheme::Https | Scheme::Sqlite => {
+        Scheme::Ftp | Scheme::Ftps => ftp(remote),
+        Scheme::S3 | Scheme::Http | Scheme::Https | Scheme::Sqlite => {
             let kind = HostErrorKind::Other;
             let rule = "it keeps stores and nothing else";
             Err(HostsError::rule(kind, "use", remote.to_string().as_bytes(), rule))
@@ -230,6 +232,24 @@ fn sftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
         kind: "sftp",
         origin: address.origin(),
         path: clean(&path),
+        is_flat: false,
+    })
+}
+
+/// Options of FTP.
+fn ftp_options() -> Vec<&'static str> {
+    [&ftp::OPTIONS[..], &tls::OPTIONS].concat()
+}
+
+fn ftp(remote: &Remote) -> Result<Server, HostsError> {
+    refuse_unknown(remote, &ftp_options())?;
+    let address = address(remote)?;
+    let files = FtpFiles::new(&address, remote.scheme == Scheme::Ftps, &remote.options)?;
+    Ok(Server {
+        files: Box::new(files),
+        kind: "ftp",
+        origin: address.origin(),
+        path: clean(&path_of(remote, &address.path)),
         is_flat: false,
     })
 }

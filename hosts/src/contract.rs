@@ -1,7 +1,9 @@
-//! [`store_contract`]: what every store connector must do, as code.
+//! [`store_contract`]: what every store connector must do, as code; and
+//! [`remote_files_contract`]: what every protocol of servers with files must.
 //!
-//! The documentation of [`Store`] in words of its own; connectors of other
-//! packages may call it too.
+//! The documentation of [`Store`] and of
+//! [`RemoteFiles`](crate::remote::RemoteFiles) in words of its own; connectors of
+//! other packages may call it too.
 
 #![expect(clippy::unwrap_used, reason = "a test that others call")]
 
@@ -12,6 +14,10 @@ use std::ops::ControlFlow;
 use tiroir_core::host::{HostError, HostErrorKind};
 use tiroir_core::mac::Mac;
 use tiroir_core::store::{Layout, Store, StoreResource};
+
+mod remote_files;
+
+pub use remote_files::remote_files_contract;
 
 /// All kinds of resources.
 const RESOURCES: [StoreResource; 3] =

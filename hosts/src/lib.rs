@@ -14,6 +14,7 @@
 //! - [`s3`]: importer, exporter and store of S3;
 //! - [`sqlite`]: a store in a database file;
 //! - [`staging`]: what waits to be uploaded;
+//! - [`ftp`]: servers that speak FTP;
 //! - [`stdio`]: importer of what comes through a pipe;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
@@ -37,6 +38,7 @@ mod durable;
 pub mod env;
 pub mod error;
 pub mod fs;
+pub mod ftp;
 pub mod http;
 pub mod index;
 pub mod link_table;

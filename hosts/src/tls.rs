@@ -16,7 +16,10 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use sha2::{Digest as _, Sha256};
 use tiroir_core::host::HostErrorKind;
 
@@ -73,13 +76,25 @@ impl Trust {
     ///
     /// None known.
     pub fn client(self) -> Result<Arc<ClientConfig>> {
+        self.client_of(rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same for some versions of TLS only, where a protocol has its reasons.
+    ///
+    /// # Errors
+    ///
+    /// Versions that are none.
+    pub fn client_of(
+        self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Arc<ClientConfig>> {
         let provider = Arc::new(ring::default_provider());
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         // One of a server is no authority: it is compared as a whole.
         roots.add_parsable_certificates(self.certificates.iter().cloned());
         let verifier = Verifier { trust: self, roots, provider: Arc::clone(&provider) };
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .map_err(|error| HostsError::remote(HostErrorKind::Other, "set up TLS", b"", error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))

@@ -7,6 +7,7 @@
 //! - [`oracle`]: where those programs are;
 //! - [`tree`]: source trees from a seed, and their next generation;
 //! - [`compare`]: what differs between two trees;
+//! - [`servers`]: those that tests talk to;
 //! - [`store`]: the files of a store and of a ptar, as a test damages them;
 //! - [`servers`]: servers of all protocols, and links that can be cut;
 //! - [`http`]: the one request a test makes;

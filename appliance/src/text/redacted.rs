@@ -8,7 +8,8 @@ pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     // What says where a secret comes from is none.
     let is_place = name.ends_with("_file") || name.ends_with("_cmd") || name.ends_with("-fd");
-    !is_place && SECRET_PARTS.iter().any(|part| name.contains(part))
+    let is_known = crate::config::secrets::is_secret(&name);
+    !is_place && (is_known || SECRET_PARTS.iter().any(|part| name.contains(part)))
 }
 
 /// An argument of a command line without the secret in it: the password of a

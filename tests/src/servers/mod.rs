@@ -8,6 +8,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod ftp;
 pub mod plakar;
 pub mod proxy;
 pub mod s3;

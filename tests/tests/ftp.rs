@@ -1,0 +1,152 @@
+//! FTP, with the servers that Debian has: what every server with files does,
+//! with and without TLS, and what is special about each.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use tiroir_core::host::{HostError as _, HostErrorKind};
+use tiroir_hosts::address::Address;
+use tiroir_hosts::contract::remote_files_contract;
+use tiroir_hosts::ftp::FtpFiles;
+use tiroir_hosts::options::Options;
+use tiroir_hosts::remote::{NewAttributes, RemoteFiles as _};
+use tiroir_tests::servers::ftp::{FtpServer, Kind, Tls};
+
+/// What lies on a server, with more options than it needs.
+fn files(server: &FtpServer, more: &[(&str, &str)]) -> FtpFiles {
+    let mut options: Options = more.iter().copied().collect();
+    if server.tls != Tls::None {
+        options.set("tls_ca", server.certificate().to_str().expect("UTF-8"));
+    }
+    if matches!(server.tls, Tls::Explicit | Tls::Newest) {
+        options.set("tls", "explicit");
+    }
+    let address = Address::parse(server.location().as_bytes()).expect("location");
+    FtpFiles::new(&address, server.tls == Tls::Implicit, &options).expect("options")
+}
+
+fn contract(kind: Kind, tls: Tls, more: &[(&str, &str)]) {
+    let server = FtpServer::start(kind, tls, 20);
+    eprintln!("{:#?}", files(&server, more).description().expect("description"));
+    remote_files_contract(server.root().as_bytes(), || files(&server, more));
+}
+
+#[test]
+fn vsftpd_plain() {
+    contract(Kind::Vsftpd, Tls::None, &[]);
+}
+
+#[test]
+fn vsftpd_explicit() {
+    contract(Kind::Vsftpd, Tls::Explicit, &[]);
+}
+
+#[test]
+fn vsftpd_implicit() {
+    contract(Kind::Vsftpd, Tls::Implicit, &[]);
+}
+
+#[test]
+fn proftpd_plain() {
+    contract(Kind::Proftpd, Tls::None, &[]);
+}
+
+#[test]
+fn proftpd_explicit() {
+    contract(Kind::Proftpd, Tls::Explicit, &[]);
+}
+
+#[test]
+fn proftpd_implicit() {
+    contract(Kind::Proftpd, Tls::Implicit, &[]);
+}
+
+#[test]
+fn proftpd_newest() {
+    contract(Kind::Proftpd, Tls::Newest, &[]);
+}
+
+#[test]
+fn pureftpd_plain() {
+    contract(Kind::Pureftpd, Tls::None, &[]);
+}
+
+#[test]
+fn pureftpd_explicit() {
+    contract(Kind::Pureftpd, Tls::Explicit, &[]);
+}
+
+#[test]
+fn active_mode() {
+    for kind in ALL {
+        contract(kind, Tls::None, &[("active", "true")]);
+    }
+}
+
+const ALL: [Kind; 3] = [Kind::Vsftpd, Kind::Proftpd, Kind::Pureftpd];
+
+/// A directory that may not be read is an error, and no empty one.
+#[test]
+fn unreadable_directories() {
+    for kind in ALL {
+        let server = FtpServer::start(kind, Tls::None, 20);
+        let mut files = files(&server, &[]);
+        // Entered, but not read; and neither.
+        for mode in [0o711, 0o700] {
+            let path = server.files().join(format!("d{mode:o}"));
+            fs::create_dir(&path).expect("directory");
+            fs::write(path.join("inside"), "x").expect("file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("permissions");
+            let path = format!("{}/d{mode:o}", server.root());
+            let mut seen = 0;
+            files.list(server.root().as_bytes(), &mut |_, _| Ok(())).expect("the one above");
+            let listed = files.list(path.as_bytes(), &mut |_, _| {
+                seen += 1;
+                Ok(())
+            });
+            let error = listed.expect_err("it may not be read");
+            eprintln!("{kind:?} {mode:o}: {error}");
+            assert_ne!(error.kind(), HostErrorKind::NotFound, "{kind:?}: {error}");
+            assert_eq!(seen, 0);
+        }
+    }
+}
+
+/// The server lets in fewer connections than there may be.
+#[test]
+fn fewer_connections() {
+    for kind in ALL {
+        let server = FtpServer::start(kind, Tls::None, 2);
+        let mut files = files(&server, &[]);
+        let path = |name: &str| format!("{}/{name}", server.root()).into_bytes();
+        for name in ["a", "b", "c"] {
+            fs::write(server.files().join(name), name.repeat(2_000_000)).expect("file");
+        }
+        let ids = ["a", "b", "c"].map(|name| files.open(&path(name)).expect(name));
+        for round in 0..3 {
+            for (id, byte) in ids.into_iter().zip(b'a'..) {
+                let mut into = [0; 1000];
+                let read = files.read(id, round * 1000, &mut into).expect("read");
+                assert!(read == 1000 && into == [byte; 1000], "{kind:?}");
+            }
+        }
+        let id = files.create(&path("new")).expect("create");
+        files.write(id, b"content").expect("write");
+        files.finish(id, &NewAttributes::default()).expect("finish");
+        assert_eq!(fs::read(server.files().join("new")).expect("new"), b"content");
+    }
+}
+
+/// A certificate must be known, and the error says how to make it known.
+#[test]
+fn unknown_certificates() {
+    for kind in ALL {
+        let server = FtpServer::start(kind, Tls::Explicit, 20);
+        let address = Address::parse(server.location().as_bytes()).expect("location");
+        let options: Options = [("tls", "explicit")].into_iter().collect();
+        let mut files = FtpFiles::new(&address, false, &options).expect("options");
+        let error = files.description().expect_err("nobody knows the certificate");
+        let source = std::error::Error::source(&error).expect("a reason").to_string();
+        assert!(source.contains("tls_fingerprint="), "{source}");
+    }
+}
