@@ -12,6 +12,7 @@ use tiroir_tests::oracle;
 use tiroir_tests::sandbox::{Invocation, PASSPHRASE, Sandbox};
 use tiroir_tests::scene::identifiers;
 use tiroir_tests::servers::Server;
+use tiroir_tests::servers::ftp::{FtpServer, Kind, Tls};
 use tiroir_tests::servers::s3::{Maker, S3Server};
 use tiroir_tests::store;
 use tiroir_tests::tree::{Shape, build};
@@ -206,4 +207,46 @@ fn http() {
     sandbox.at(&store).arg("check").run().status(0);
     let gone = at().arg("ls").run().refused();
     assert!(gone.said("Connection refused"), "{}", gone.report());
+}
+
+#[test]
+fn ftp() {
+    for (kind, tls) in [
+        (Kind::Vsftpd, Tls::None),
+        (Kind::Vsftpd, Tls::Explicit),
+        (Kind::Proftpd, Tls::Explicit),
+        (Kind::Proftpd, Tls::Implicit),
+        (Kind::Pureftpd, Tls::Explicit),
+    ] {
+        let sandbox = Sandbox::new();
+        let server = FtpServer::start(kind, tls, 20);
+        let source = source(&sandbox, 34);
+        let mut options = vec![format!("tls_ca={}", server.certificate().display())];
+        if tls == Tls::Explicit {
+            options.push("tls=explicit".into());
+        }
+        if tls == Tls::None {
+            options.clear();
+        }
+        let scheme = if tls == Tls::Implicit { "ftps" } else { "ftp" };
+        let place = |path: &str| format!("{scheme}://{}/{path}", server.location());
+        let at = Place { location: place("a/store"), options: options.clone() };
+        let snapshot = main_job(&sandbox, &at, &source);
+        let with = |mut run: Invocation, command: &str| {
+            run.arg(command);
+            for option in &options {
+                run.arg("-o").arg(option);
+            }
+            run
+        };
+        let mut restore = with(at.at(&sandbox), "restore");
+        restore.arg("-to").arg(place("files")).arg(&snapshot).run().status(0);
+        with(at.at(&sandbox), "backup").arg(place("files")).run().status(0);
+        let snapshot = format!("{}:{}/files", ids_of(&at, &sandbox)[0], server.root());
+        let back = sandbox.path("back");
+        at.at(&sandbox).args(["restore", "-to"]).arg(&back).arg(&snapshot).run().status(0);
+        let mut found = differences(&source, &back, OBJECTS);
+        found.retain(|line| !line.contains(": mode "));
+        assert!(found.is_empty(), "{kind:?} {tls:?}: {found:?}");
+    }
 }
