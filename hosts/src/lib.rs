@@ -36,6 +36,8 @@ mod durable;
 pub mod env;
 pub mod error;
 pub mod fs;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 pub mod index;
 pub mod link_table;
