@@ -39,6 +39,8 @@ pub mod env;
 pub mod error;
 pub mod fs;
 pub mod ftp;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 pub mod index;
 pub mod link_table;

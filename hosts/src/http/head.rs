@@ -149,9 +149,8 @@ pub(crate) fn start_of_range(value: &str) -> Option<u64> {
 }
 
 /// Reads the head of an answer from bytes, as far as it is there: for tests.
-#[doc(hidden)]
-#[must_use]
-pub fn parse(bytes: &[u8], method: &str) -> bool {
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parse(bytes: &[u8], method: &str) -> bool {
     let mut lines =
         bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let Ok(mut head) = Head::parse_status(lines.next().unwrap_or_default()) else { return false };
@@ -228,6 +227,12 @@ mod tests {
         assert!((0..1000).any(|_| many.push(b"a: b").is_err()));
         let mut long = Head::parse_status(b"HTTP/1.1 200 OK").unwrap();
         assert!((0..100).any(|_| long.push(&[b"a:".as_slice(), &[b'x'; 1000]].concat()).is_err()));
+    }
+
+    #[test]
+    fn heads_from_bytes() {
+        assert!(parse(b"HTTP/1.1 200 OK\r\na: b\r\n\r\nx", "GET"));
+        assert!(!parse(b"HTTP/1.1 200 OK\r\na\r\n", "GET") && !parse(b"", "GET"));
     }
 
     #[test]

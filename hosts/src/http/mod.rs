@@ -10,8 +10,7 @@ pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod date;
 pub(crate) mod error;
-#[doc(hidden)]
-pub mod head;
+pub(crate) mod head;
 pub(crate) mod response;
 pub(crate) mod retry;
 #[cfg(test)]

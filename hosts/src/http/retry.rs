@@ -7,7 +7,7 @@ use std::time::Duration;
 const RETRIES: u32 = 4;
 
 /// First pause; each is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 250 });
 
 /// Longest pause that a server may ask for.
 const PAUSE_MAX: Duration = Duration::from_secs(30);

@@ -369,7 +369,7 @@ impl HttpStore {
         while self.get_packfile(name, high, &mut one)? == 1 {
             low = high + 1;
             high = (high * 2).max(64 * 1024);
-            if high > PACKFILE_BYTES_MAX {
+            if high >= PACKFILE_BYTES_MAX {
                 let target = self.target(StoreResource::Packfile, Some(name));
                 let purpose = Purpose { operation: "inspect", target: &target };
                 return Err(self.broken(HttpError::Malformed("it never ends"), purpose));
@@ -473,7 +473,7 @@ impl NameList {
     }
 
     /// Reads a whole list: for tests.
-    #[doc(hidden)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn parse(bytes: &[u8]) -> Option<usize> {
         let (mut list, mut count) = (Self::default(), 0);
         for &byte in bytes {
@@ -481,13 +481,6 @@ impl NameList {
         }
         (list.state == ListState::End).then_some(count)
     }
-}
-
-/// Reads a list of names from bytes: for tests.
-#[doc(hidden)]
-#[must_use]
-pub fn parse_names(bytes: &[u8]) -> Option<usize> {
-    NameList::parse(bytes)
 }
 
 impl Store for HttpStore {

@@ -389,8 +389,8 @@ fn malformed(path: &[u8], rule: &'static str) -> HostsError {
 }
 
 /// Reads a page of a listing from bytes: for tests.
-#[doc(hidden)]
-pub fn parse_page(bytes: &[u8], prefix: &[u8], is_escaped: bool) -> Option<usize> {
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parse_page(bytes: &[u8], prefix: &[u8], is_escaped: bool) -> Option<usize> {
     let (mut count, mut longest) = (0, 0);
     let mut each = |item: Item<'_>| {
         let (Item::Object(Object { key: name, .. }) | Item::Prefix(name)) = item;

@@ -9,8 +9,7 @@ mod credentials;
 mod encryption;
 pub mod exporter;
 pub mod importer;
-#[doc(hidden)]
-pub mod listing;
+mod listing;
 mod place;
 mod refusal;
 mod sign;
@@ -23,6 +22,9 @@ mod xml;
 pub use exporter::S3Exporter;
 pub use importer::S3Importer;
 pub use store::S3Store;
+
+#[cfg(fuzzing)]
+pub(crate) use {listing::parse_page, place::parse_location, refusal::parse_refusal};
 
 /// Options that are read here and in [`crate::tls`]. The first nine are stock's.
 pub const OPTIONS: [&str; 21] = [

@@ -132,6 +132,20 @@ fn wrong(address: &Address, rule: &'static str) -> HostsError {
     HostsError::rule(HostErrorKind::Other, "understand the location", shown.as_bytes(), rule)
 }
 
+/// Reads a location and makes keys of it: for fuzzing.
+#[cfg(fuzzing)]
+pub(crate) fn parse_location(text: &[u8], options: &Options) {
+    let Ok(address) = Address::parse(text) else { return };
+    let Ok(place) = Place::new(&address, options) else { return };
+    let path = [b"/", &place.key("x")[..]].concat();
+    assert!(tiroir_core::wire::path::is_clean(&path));
+    let key = place.key("packfiles/ab/c");
+    assert!(key.len() <= KEY_BYTES_MAX && key.ends_with(b"packfiles/ab/c"));
+    let target = place.target(Some(&key));
+    assert!(target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic()));
+    assert!(place.shown(Some(&key)).iter().all(|byte| !byte.is_ascii_control()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -169,6 +169,19 @@ pub(super) fn is_region(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_letter)
 }
 
+/// Reads a refusal and puts it in words: for fuzzing.
+#[cfg(fuzzing)]
+pub(crate) fn parse_refusal(status: u16, content: &[u8]) {
+    let line = format!("HTTP/1.1 {status}");
+    let Ok(head) = Head::parse_status(line.as_bytes()) else { return };
+    let refusal = Refusal::parse(&head, content);
+    assert!(refusal.region.as_deref().is_none_or(is_region));
+    let Ok(address) = crate::address::Address::parse(b"nas/b") else { return };
+    let Ok(place) = Place::new(&address, &crate::options::Options::default()) else { return };
+    let text = refusal.at("read", &place, Some(b"k")).to_string();
+    assert!(text.len() < 1000 && !text.contains(char::is_control));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
