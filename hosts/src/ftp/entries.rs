@@ -269,7 +269,10 @@ impl Session<'_> {
             return Ok(());
         }
         let is_file = |entry: RemoteEntry| entry.kind == EntryKind::File;
-        if reply.code < 500 || !self.find(to)?.is_some_and(is_file) {
+        // What is forbidden stays so without the file that has the name.
+        let is_forbidden =
+            matches!(reply.kind(), HostErrorKind::PermissionDenied | HostErrorKind::NoSpace);
+        if reply.code < 500 || is_forbidden || !self.find(to)?.is_some_and(is_file) {
             return Err(Failure::Said(reply));
         }
         self.server.replaces = false;
