@@ -100,6 +100,7 @@ impl Session<'_> {
         }
         match reply.kind() {
             HostErrorKind::NotFound => Ok(None),
+            _ if reply.is_of_existence() => Ok(None),
             // No such thing, as far as its other commands know.
             HostErrorKind::Other => self.find_plain(path),
             _ => Err(Failure::Said(reply)),
@@ -171,7 +172,10 @@ impl Session<'_> {
                     self.server.features.mlst = false;
                     continue;
                 }
-                Err(Failure::Said(reply)) if form == Form::ListAll && reply.code >= 500 => {
+                // Unless it is known to work, the argument may be what is refused.
+                Err(Failure::Said(reply))
+                    if form == Form::ListAll && reply.code >= 500 && !self.server.lists_itself =>
+                {
                     self.server.list_all = false;
                     continue;
                 }
@@ -187,7 +191,7 @@ impl Session<'_> {
             }
             if outcome.saw_itself {
                 self.server.lists_itself = true;
-            } else if self.server.lists_itself {
+            } else if self.server.lists_itself && form != Form::List {
                 let rule = "the server shows nothing of it: it may not be read";
                 return Err(Failure::Rule(HostErrorKind::PermissionDenied, rule));
             }
@@ -265,7 +269,10 @@ impl Session<'_> {
             return Ok(());
         }
         let is_file = |entry: RemoteEntry| entry.kind == EntryKind::File;
-        if reply.code < 500 || !self.find(to)?.is_some_and(is_file) {
+        // What is forbidden stays so without the file that has the name.
+        let is_forbidden =
+            matches!(reply.kind(), HostErrorKind::PermissionDenied | HostErrorKind::NoSpace);
+        if reply.code < 500 || is_forbidden || !self.find(to)?.is_some_and(is_file) {
             return Err(Failure::Said(reply));
         }
         self.server.replaces = false;

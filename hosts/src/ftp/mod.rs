@@ -27,6 +27,7 @@ mod transfers;
 mod when;
 mod wire;
 
+use std::io;
 use std::time::Duration;
 
 use tiroir_core::host::{HostError as _, HostErrorKind};
@@ -232,6 +233,10 @@ impl FtpFiles {
                 {
                     self.connections_max = busy;
                 }
+                // Nor is it, where it hangs up without a word.
+                Err(Failure::Lost(error)) if busy > 0 && is_hanging_up(&error) => {
+                    self.connections_max = busy;
+                }
                 Err(failure) if failure.is_passing() && retries.again() => {}
                 Err(failure) => {
                     let origin = self.settings.origin();
@@ -283,6 +288,10 @@ fn explained(
         }
     }
     (failure.into_error(operation, path), in_sync)
+}
+
+fn is_hanging_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
 fn unknown_server(operation: &'static str, path: &[u8]) -> HostsError {

@@ -50,6 +50,13 @@ impl Reply {
         self.text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
     }
 
+    /// Whether Pure-FTPd says so that a file of which it was asked is missing: to
+    /// look further would cost a pause that it makes. Of a directory that it does
+    /// not list it says the same.
+    pub(super) fn is_of_existence(&self) -> bool {
+        self.code == 550 && self.text.starts_with(b"Can't check for file existence")
+    }
+
     /// What is wrong, as far as code and words tell. Servers have one code for
     /// nearly everything, 550, and words of their own.
     pub(super) fn kind(&self) -> HostErrorKind {
@@ -61,14 +68,8 @@ impl Reply {
             530 | 532 | 534 => HostErrorKind::PermissionDenied,
             _ if has_any(&[b"no space", b"disk full", b"quota"]) => HostErrorKind::NoSpace,
             450 | 550 | 553 | 521 | 451 => {
-                if has_any(&[
-                    b"no such",
-                    b"not found",
-                    b"not exist",
-                    b"cannot find",
-                    b"can't find",
-                    b"check for file existence",
-                ]) {
+                if has_any(&[b"no such", b"not found", b"not exist", b"cannot find", b"can't find"])
+                {
                     HostErrorKind::NotFound
                 } else if has_any(&[b"exists", b"not empty"]) {
                     HostErrorKind::AlreadyExists

@@ -39,7 +39,7 @@ fn serve(steps: Vec<Step>) -> u16 {
     port
 }
 
-fn session(mut stream: &TcpStream, steps: &mut VecDeque<Step>) -> std::io::Result<()> {
+fn session(mut stream: &TcpStream, steps: &mut VecDeque<Step>) -> io::Result<()> {
     let data = TcpListener::bind(("127.0.0.1", 0))?;
     let port = data.local_addr()?.port();
     stream.write_all(b"220 hello\r\n")?;
