@@ -34,7 +34,7 @@ pub(crate) struct Cli {
 /// What stands below the list of options.
 const AFTER_HELP: &str = "\
 Options are taken as -name or --name, with their value after a blank or `=`.
-STORE is a directory, or a ptar archive; without it TIROIR_STORE, then
+STORE is a directory, a ptar archive or a place on a server; without it TIROIR_STORE, then
 PLAKAR_REPOSITORY, then ~/.plakar. SNAPSHOT is the start of an identifier, and
 SNAPSHOT:PATH a file or directory in it. `tiroir help COMMAND` tells more.";
 
@@ -45,6 +45,11 @@ pub(crate) struct Globals {
     /// The store; written as `at STORE`.
     #[arg(long, global = true, hide = true)]
     pub(crate) at: Option<std::ffi::OsString>,
+
+    /// Option of the connector to the store. May be repeated
+    #[arg(long = "store-option", global = true, value_name = "NAME=VALUE",
+          action = clap::ArgAction::Append)]
+    pub(crate) store_options: Vec<String>,
 
     /// Read the passphrase from FILE, less one line end. As in stock; not to be
     /// taken for --key-file
@@ -148,6 +153,8 @@ pub(crate) enum Command {
     Restore(cmd::restore::Args),
     /// Give names to what is backed up, and show them
     Source(cmd::config::Args),
+    /// Take the key of an SSH server for the right one
+    SshTrust(cmd::ssh_trust::Args),
     /// Give names to stores, and show them
     Store(cmd::config::Args),
     /// Print the version

@@ -199,6 +199,7 @@ fn host_advice(error: &HostsError) -> &'static str {
         (_, Some(io::ErrorKind::ReadOnlyFilesystem)) => {
             "It is mounted read-only: mount it so that it can be written."
         }
+        (HostErrorKind::PermissionDenied, _) if error.is_of_server() => "",
         (HostErrorKind::PermissionDenied, _) => "Run as a user who may, or change the rights.",
         (_, Some(io::ErrorKind::FileTooLarge)) => {
             "A file cannot get so large there: FAT ends at 4 GiB, and a limit may have been set. \

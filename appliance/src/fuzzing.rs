@@ -2,9 +2,10 @@
 //! are there under `--cfg fuzzing` only.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tiroir_core::time::Timestamp;
+use tiroir_hosts::options::Options;
 
 use crate::config::import;
 use crate::config::place as places;
@@ -52,8 +53,9 @@ pub fn absolute(path: &OsStr) -> Option<PathBuf> {
 /// Path of a location, and how it is shown.
 #[must_use]
 pub fn location(text: &OsStr) -> Option<(PathBuf, String)> {
-    let location = Location::parse(text).ok()?;
-    Some((location.path().to_path_buf(), location.to_string()))
+    let location = Location::parse(text, &Options::default()).ok()?;
+    let path = location.path().map(Path::to_path_buf).unwrap_or_default();
+    Some((path, location.to_string()))
 }
 
 /// Nanoseconds of a duration.

@@ -6,7 +6,7 @@
 //!   `usage`: what is wrong with what was typed;
 //! - `cmd`: the subcommands, one to a file;
 //! - `open`: from a location to an open repository; `location`, `passphrase`,
-//!   `store`, `budget` (how memory is divided), `machine`;
+//!   `store`, `connect`, `any`, `budget` (how memory is divided), `machine`;
 //! - `config`: stores, sources and destinations by name;
 //! - `snapshots`, `filter`: which snapshot is meant; `new_store`: CONFIG;
 //! - `diff`: two sides of a comparison;
@@ -18,11 +18,13 @@
 
 #![warn(missing_docs)]
 
+mod any;
 mod args;
 mod budget;
 mod cli;
 mod cmd;
 mod config;
+mod connect;
 mod diff;
 mod error;
 mod exit;
@@ -143,6 +145,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
         Command::Ptar(args) => cmd::ptar::run(args, &context, out),
         Command::Restore(args) => cmd::restore::run(args, &context, out),
         Command::Source(args) => cmd::config::run(Kind::Source, args, &context, out),
+        Command::SshTrust(args) => cmd::ssh_trust::run(args, &context, out),
         Command::Store(args) => cmd::config::run(Kind::Store, args, &context, out),
         Command::Version(args) => cmd::version::run(args, &context, out),
     }

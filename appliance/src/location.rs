@@ -7,6 +7,9 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use tiroir_hosts::address::Address;
+use tiroir_hosts::options::Options;
+
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 
@@ -17,13 +20,164 @@ pub(crate) enum Location {
     Directory(PathBuf),
     /// A ptar archive in a local file system.
     Archive(PathBuf),
+    /// On a server.
+    Remote(Remote),
+}
+
+/// Connectors to servers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Scheme {
+    /// Files over SSH.
+    Sftp,
+    /// Files by FTP, with or without explicit TLS.
+    Ftp,
+    /// Files by FTP inside of TLS.
+    Ftps,
+    /// Whatever an installed rclone reaches.
+    Rclone,
+    /// Objects in a bucket.
+    S3,
+    /// A server of stores.
+    Http,
+    /// The same inside of TLS.
+    Https,
+    /// A database file: no server, but nothing else either.
+    Sqlite,
+}
+
+impl Scheme {
+    fn parse(scheme: &str) -> Option<Self> {
+        match scheme {
+            "sftp" => Some(Self::Sftp),
+            "ftp" => Some(Self::Ftp),
+            "ftps" => Some(Self::Ftps),
+            "rclone" => Some(Self::Rclone),
+            "s3" => Some(Self::S3),
+            "http" => Some(Self::Http),
+            "https" => Some(Self::Https),
+            "sqlite" => Some(Self::Sqlite),
+            _ => None,
+        }
+    }
+
+    /// As it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sftp => "sftp",
+            Self::Ftp => "ftp",
+            Self::Ftps => "ftps",
+            Self::Rclone => "rclone",
+            Self::S3 => "s3",
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Sqlite => "sqlite",
+        }
+    }
+}
+
+/// A place on a server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Remote {
+    /// Which connector reaches it.
+    pub(crate) scheme: Scheme,
+    /// What follows the scheme. May hold a password: it is not shown.
+    pub(crate) rest: Vec<u8>,
+    /// What the connector is told beside that.
+    pub(crate) options: Options,
+}
+
+impl Remote {
+    /// Sees that what follows the scheme is of its form.
+    ///
+    /// # Errors
+    ///
+    /// A usage error.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.scheme {
+            Scheme::Sqlite if self.rest.is_empty() => {
+                Err(Failure::usage("the location names no database"))
+            }
+            Scheme::Sqlite => Ok(()),
+            Scheme::Rclone => match self.remote_and_path() {
+                Some(_) => Ok(()),
+                None => Err(Failure::usage("the location names no remote of rclone")
+                    .with_advice("It is written as rclone://REMOTE:PATH")),
+            },
+            _ => self.address().map(|_| ()),
+        }
+    }
+
+    /// Name of a remote of rclone, and a path on it.
+    pub(crate) fn remote_and_path(&self) -> Option<(&str, &[u8])> {
+        let colon = self.rest.iter().position(|byte| *byte == b':')?;
+        let name = std::str::from_utf8(&self.rest[..colon]).ok()?;
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || "_-. ".contains(c);
+        let is_name = !name.is_empty() && !name.starts_with('-') && name.chars().all(is_letter);
+        is_name.then(|| (name, &self.rest[colon + 1..]))
+    }
+
+    /// Host, port, user and path.
+    ///
+    /// # Errors
+    ///
+    /// For what is no address.
+    pub(crate) fn address(&self) -> Result<Address> {
+        let address = Address::parse(&self.rest);
+        address.map_err(|error| {
+            Failure::usage(error.to_string()).with_advice(format!(
+                "A location is written as {}://[USER@]HOST[:PORT]/PATH",
+                self.scheme.name()
+            ))
+        })
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.scheme.name();
+        if let (Scheme::Rclone, Some((name, path))) = (self.scheme, self.remote_and_path()) {
+            return write!(f, "{scheme}://{name}:{}", path.escape_ascii());
+        }
+        if self.scheme == Scheme::Sqlite {
+            return write!(f, "{scheme}://{}", OsStr::from_bytes(&self.rest).display());
+        }
+        match Address::parse(&self.rest) {
+            Ok(address) => write!(f, "{scheme}://{address}"),
+            // It might have a password in it.
+            Err(_) => write!(f, "{scheme}://…"),
+        }
+    }
+}
+
+/// What was typed in place of a path, as far as all kinds of places share it.
+#[derive(Debug)]
+pub(crate) enum Place<'t> {
+    /// A path of the local file system.
+    Path(&'t OsStr),
+    /// A place on a server.
+    Remote(Remote),
+    /// Something else: a scheme, and what follows it.
+    Other(&'t str, &'t OsStr),
+}
+
+impl<'t> Place<'t> {
+    /// Understands a location; `options` go to whatever reaches it.
+    pub(crate) fn parse(text: &'t OsStr, options: &Options) -> Self {
+        match split_scheme(text) {
+            (None, path) | (Some("fs" | "file"), path) => Self::Path(path),
+            (Some(scheme), rest) => match Scheme::parse(scheme) {
+                Some(scheme) => {
+                    let (rest, options) = (rest.as_bytes().to_vec(), options.clone());
+                    Self::Remote(Remote { scheme, rest, options })
+                }
+                None => Self::Other(scheme, rest),
+            },
+        }
+    }
 }
 
 /// Magic number of an archive.
 const ARCHIVE_MAGIC: &[u8; 8] = b"_PLATAR_";
-
-/// Schemes of stock for which there is no connector here.
-const SCHEMES_ABSENT: [&str; 7] = ["http", "https", "s3", "sftp", "ftp", "sqlite", "rclone"];
 
 impl Location {
     /// Understands a path, `fs:PATH`, `file://PATH` or `ptar:PATH`. A path of
@@ -32,7 +186,7 @@ impl Location {
     /// # Errors
     ///
     /// For a connector that is not here, and names of a configuration.
-    pub(crate) fn parse(text: &OsStr) -> Result<Self> {
+    pub(crate) fn parse(text: &OsStr, options: &Options) -> Result<Self> {
         refuse_empty(text, "store")?;
         if text.as_bytes().starts_with(b"@") {
             let name = text.display();
@@ -42,33 +196,69 @@ impl Location {
             )
             .with_advice("There is no configuration of stores here yet: give a path."));
         }
-        let (scheme, rest) = split_scheme(text);
-        let path = || absolute(rest);
-        match scheme {
-            None => {
-                let path = path()?;
-                Ok(if is_archive(&path) { Self::Archive(path) } else { Self::Directory(path) })
+        match Place::parse(text, options) {
+            Place::Path(path) => {
+                refuse_options(options, &[], "a store on a disk")?;
+                let has_scheme = split_scheme(text).0.is_some();
+                let path = absolute(path)?;
+                let is_archive = !has_scheme && is_archive(&path);
+                Ok(if is_archive { Self::Archive(path) } else { Self::Directory(path) })
             }
-            Some("fs" | "file") => Ok(Self::Directory(path()?)),
-            Some("ptar") => Ok(Self::Archive(path()?)),
-            Some(scheme) => {
+            Place::Remote(remote) => {
+                remote.check()?;
+                Ok(Self::Remote(remote))
+            }
+            Place::Other("ptar", path) => {
+                refuse_options(options, &[], "an archive on a disk")?;
+                Ok(Self::Archive(absolute(path)?))
+            }
+            Place::Other(scheme, _) => {
                 let what = format!("there is no store connector for {scheme}:");
-                let advice = if SCHEMES_ABSENT.contains(&scheme) {
-                    "This tiroir reaches directories and ptar archives only."
-                } else {
-                    "A path with a colon in it is given as ./PATH."
-                };
-                Err(Failure::new(Status::NoStore, what).with_advice(advice))
+                Err(Failure::new(Status::NoStore, what)
+                    .with_advice("A path with a colon in it is given as ./PATH."))
             }
         }
     }
 
-    /// The path in the file system.
-    pub(crate) fn path(&self) -> &Path {
+    /// The path in the file system, if it is there.
+    pub(crate) fn path(&self) -> Option<&Path> {
         match self {
-            Self::Directory(path) | Self::Archive(path) => path,
+            Self::Directory(path) | Self::Archive(path) => Some(path),
+            Self::Remote(_) => None,
         }
     }
+}
+
+/// Refuses options that nothing would look at.
+///
+/// # Errors
+///
+/// For the first that is none of `known`.
+pub(crate) fn refuse_options(options: &Options, known: &[&str], what: &str) -> Result<()> {
+    match options.unknown(known) {
+        None => Ok(()),
+        Some(name) => Err(Failure::usage(format!("{what} has no option {name}"))),
+    }
+}
+
+/// Understands `NAME=VALUE` in a list of options. A name alone is a flag that is
+/// set.
+///
+/// # Errors
+///
+/// For an empty name.
+pub(crate) fn parse_options(texts: &[String]) -> Result<Options> {
+    let mut options = Options::default();
+    for text in texts {
+        let (name, value) = text.split_once('=').unwrap_or((text, "true"));
+        if name.is_empty() {
+            // The value may be a secret.
+            return Err(Failure::usage("an option has no name")
+                .with_advice("Options are given as -o NAME=VALUE."));
+        }
+        options.set(name, value);
+    }
+    Ok(options)
 }
 
 impl fmt::Display for Location {
@@ -76,6 +266,7 @@ impl fmt::Display for Location {
         match self {
             Self::Directory(path) => write!(f, "fs://{}", path.display()),
             Self::Archive(path) => write!(f, "ptar://{}", path.display()),
+            Self::Remote(remote) => remote.fmt(f),
         }
     }
 }
@@ -151,7 +342,28 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<Location> {
-        Location::parse(OsStr::new(text))
+        Location::parse(OsStr::new(text), &Options::default())
+    }
+
+    #[test]
+    fn servers() {
+        let location = parsed("sftp://me:secret@nas:2222/srv/store").unwrap();
+        assert_eq!(location.to_string(), "sftp://me@nas:2222/srv/store");
+        assert_eq!(location.path(), None);
+        let failure = parsed("sftp://me:secret@nas:x/srv").unwrap_err();
+        assert_eq!(failure.status(), Status::Usage);
+        assert!(!failure.to_string().contains("secret"));
+        let options: Options = [("a", "b")].into_iter().collect();
+        assert!(Location::parse(OsStr::new("/srv"), &options).is_err());
+    }
+
+    #[test]
+    fn options_have_names() {
+        let options = parse_options(&["a=b=c".into(), "flag".into(), "empty=".into()]).unwrap();
+        assert_eq!(options.text("a"), Some("b=c"));
+        assert!(options.flag("flag").unwrap());
+        assert_eq!(options.text("empty"), None);
+        assert!(parse_options(&["=x".into()]).is_err());
     }
 
     #[test]
@@ -177,7 +389,7 @@ mod tests {
     #[test]
     fn what_is_not_here() {
         assert_eq!(parsed("").unwrap_err().status(), Status::Usage);
-        assert_eq!(parsed("s3://bucket/x").unwrap_err().status(), Status::NoStore);
+        assert_eq!(parsed("smb://nas/x").unwrap_err().status(), Status::NoStore);
         assert_eq!(parsed("foo:/bar").unwrap_err().status(), Status::NoStore);
         assert_eq!(parsed("@nas").unwrap_err().status(), Status::Failed);
     }

@@ -23,16 +23,18 @@ use tiroir_hosts::arena::FileArena;
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::index::{Fallback, IndexOptions, Remake, SqliteIndex};
+use tiroir_hosts::options::Options;
 use tiroir_hosts::workers::Workers;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::budget::{self, Divided, Plan, Share};
 use crate::cli::Globals;
 use crate::config::{self, Kind};
+use crate::connect::Surroundings;
 use crate::error::{EngineError, Failure, Result, with_causes};
 use crate::exit::Status;
 use crate::heap;
-use crate::location::Location;
+use crate::location::{Location, parse_options};
 use crate::machine;
 use crate::passphrase::{self, Passphrase};
 use crate::report;
@@ -108,21 +110,22 @@ impl<'g> Context<'g> {
         let mut values = variables.iter().filter_map(std::env::var_os);
         let given = self.globals.at.clone();
         let given = given.or_else(|| values.find(|value| !value.is_empty()));
-        given.map(|text| self.locate(&text)).transpose()
+        given.map(|text| self.locate(&text, self.store_options()?)).transpose()
     }
 
     /// Understands the location of a store, which may be `@NAME`. The passphrase
-    /// of that entry is kept for when the store is opened.
+    /// of that entry is kept for when the store is opened. `options` go before those
+    /// of the entry.
     ///
     /// # Errors
     ///
     /// A location that is not understood, and a name that there is not.
-    pub(crate) fn locate(&self, text: &OsStr) -> Result<Location> {
+    pub(crate) fn locate(&self, text: &OsStr, options: Options) -> Result<Location> {
         if !config::is_name(text) {
-            return Location::parse(text);
+            return Location::parse(text, &options);
         }
         let entry = config::find(self.globals, Kind::Store, text)?;
-        let location = Location::parse(&entry.location)?;
+        let location = Location::parse(&entry.location, &entry.options.with(options))?;
         if let Some(passphrase) = entry.passphrase {
             self.passphrases.borrow_mut().push((location.to_string(), passphrase));
         }
@@ -153,7 +156,8 @@ impl<'g> Context<'g> {
     ///
     /// That there is no store.
     pub(crate) fn config_of(&self, location: &Location) -> Result<Vec<u8>> {
-        let mut store = AnyStore::at(location).map_err(|error| no_store(location, error))?;
+        let mut store = AnyStore::at(location, &self.surroundings())
+            .map_err(|error| no_store(location, error))?;
         read_config(&mut store, location)
     }
 
@@ -168,7 +172,7 @@ impl<'g> Context<'g> {
             return Ok(location);
         }
         match config::default_store(self.globals)? {
-            Some(name) => self.locate(&name),
+            Some(name) => self.locate(&name, self.store_options()?),
             None => {
                 let home = machine::home().ok_or_else(|| {
                     Failure::new(Status::NoStore, "no store was named")
@@ -176,6 +180,24 @@ impl<'g> Context<'g> {
                 })?;
                 Ok(Location::Directory(home.join(".plakar")))
             }
+        }
+    }
+
+    /// Options of the store that was named.
+    fn store_options(&self) -> Result<Options> {
+        parse_options(&self.globals.store_options)
+    }
+
+    /// What connectors are told of this run.
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            home: std::env::var_os("HOME")
+                .filter(|home| !home.is_empty())
+                .map(PathBuf::from)
+                .or_else(machine::home)
+                .unwrap_or_else(|| PathBuf::from("/")),
+            spool: self.spool_directory(),
+            cancelled: Arc::clone(&self.cancelled),
         }
     }
 
@@ -272,7 +294,8 @@ impl<'g> Context<'g> {
     }
 
     fn open_at(&self, location: Location, asking: Asking) -> Result<Opened> {
-        let mut store = AnyStore::at(&location).map_err(|error| no_store(&location, error))?;
+        let mut store = AnyStore::at(&location, &self.surroundings())
+            .map_err(|error| no_store(&location, error))?;
         let config = read_config(&mut store, &location)?;
         let parsed = parse_config(&config).map_err(Error::damaged(Subject::Config));
         let parsed = parsed.map_err(|error: EngineError| {
@@ -515,12 +538,13 @@ impl<'g> Context<'g> {
     /// once more beside the one that is in use, with memory of its own.
     fn remake(&self, location: Location, config: &[u8], key: Option<&StoreKey>) -> Remake {
         let (host, config, key) = (self.host(), config.to_vec(), key.cloned());
+        let around = self.surroundings();
         Remake::new(move |index| {
             let refused = |error: EngineError| match error {
                 Error::Host(error) => error,
                 error => HostsError::recorded(error.to_string().into_bytes()),
             };
-            let store = AnyStore::at(&location)?;
+            let store = AnyStore::at(&location, &around)?;
             let mut memory = vec![0; budget::REFRESH_BYTES];
             let memory = budget::for_refresh(&mut memory)
                 .map_err(|error| refused(Error::damaged(Subject::Config)(error)))?;

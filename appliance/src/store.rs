@@ -10,9 +10,14 @@ use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::store::FsStore;
+use tiroir_hosts::http::store::HttpStore;
 use tiroir_hosts::index::SqliteIndex;
 use tiroir_hosts::ptar::{PtarReader, PtarWriter};
+use tiroir_hosts::remote::store::FilesStore;
+use tiroir_hosts::s3::S3Store;
+use tiroir_hosts::sqlite::SqliteStore;
 
+use crate::connect::{self, RemoteStore, Surroundings};
 use crate::error::{Failure, Result};
 use crate::location::Location;
 
@@ -49,6 +54,14 @@ enum Connector {
     Archive(PtarReader),
     /// An archive that is written.
     NewArchive(PtarWriter),
+    /// A directory of a server.
+    Files(Box<FilesStore>),
+    /// A part of a bucket.
+    S3(Box<S3Store>),
+    /// What a server of stores has.
+    Http(Box<HttpStore>),
+    /// A database file.
+    Sqlite(Box<SqliteStore>),
 }
 
 impl AnyStore {
@@ -57,12 +70,18 @@ impl AnyStore {
     /// # Errors
     ///
     /// Of the system, and for what is no archive.
-    pub(crate) fn at(location: &Location) -> Result<Self, HostsError> {
+    pub(crate) fn at(location: &Location, around: &Surroundings) -> Result<Self, HostsError> {
         Ok(Self::over(match location {
             Location::Directory(path) => {
                 Connector::Directory(FsStore::new(path).with_warnings(crate::report::warn))
             }
             Location::Archive(path) => Connector::Archive(PtarReader::open(path)?),
+            Location::Remote(remote) => match connect::store(remote, around)? {
+                RemoteStore::Files(store) => Connector::Files(store),
+                RemoteStore::S3(store) => Connector::S3(store),
+                RemoteStore::Http(store) => Connector::Http(store),
+                RemoteStore::Sqlite(store) => Connector::Sqlite(store),
+            },
         }))
     }
 
@@ -83,6 +102,10 @@ macro_rules! each {
             Connector::Directory($store) => $call,
             Connector::Archive($store) => $call,
             Connector::NewArchive($store) => $call,
+            Connector::Files($store) => $call,
+            Connector::S3($store) => $call,
+            Connector::Http($store) => $call,
+            Connector::Sqlite($store) => $call,
         }
     };
 }
@@ -152,18 +175,37 @@ impl Store for AnyStore {
 /// Directories below the one of a store that hold its files.
 const STORE_DEPTH: usize = 2;
 
-/// Bytes of all files at `location`: what stock calls the size of the store.
-///
-/// # Errors
-///
-/// Of the system.
-pub(crate) fn stored_bytes(location: &Location) -> Result<u64> {
-    let path = location.path();
-    let sum = match location {
-        Location::Directory(path) => files_bytes(path, STORE_DEPTH),
-        Location::Archive(path) => fs::metadata(path).map(|data| data.len()),
-    };
-    sum.map_err(|error| Failure::io(format_args!("measure {}", path.display()), error))
+impl AnyStore {
+    /// Bytes of all files at `location`, where this store is: what stock calls
+    /// its size. Nothing where only a request for each file would tell.
+    ///
+    /// # Errors
+    ///
+    /// Of the system or the server.
+    pub(crate) fn stored_bytes(&mut self, location: &Location) -> Result<Option<u64>> {
+        if let Connector::Files(store) = &mut self.connector {
+            return Ok(Some(store.stored_bytes()?));
+        }
+        let database;
+        let (path, depth) = match location {
+            Location::Directory(path) => (path.as_path(), STORE_DEPTH),
+            Location::Archive(path) => (path.as_path(), 0),
+            Location::Remote(_) => match &self.connector {
+                Connector::Sqlite(store) => {
+                    database = store.path().to_owned();
+                    (database.as_path(), 0)
+                }
+                _ => return Ok(None),
+            },
+        };
+        let sum = match depth {
+            0 => fs::metadata(path).map(|data| data.len()),
+            depth => files_bytes(path, depth),
+        };
+        let sum =
+            sum.map_err(|error| Failure::io(format_args!("measure {}", path.display()), error))?;
+        Ok(Some(sum))
+    }
 }
 
 fn files_bytes(directory: &std::path::Path, depth: usize) -> std::io::Result<u64> {

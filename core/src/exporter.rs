@@ -13,6 +13,12 @@ pub trait Exporter {
     /// The connector's own error, kept whole.
     type Error: HostError;
 
+    /// Whether [`hard_link`](Self::hard_link) can be done here. If not, every name
+    /// of a file becomes a file of its own.
+    fn has_hard_links(&self) -> bool {
+        true
+    }
+
     /// Makes a directory, with rights for us alone until
     /// [`set_attributes`](Self::set_attributes). One that is there is kept.
     ///

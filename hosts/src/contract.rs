@@ -37,6 +37,105 @@ where
     deleting_twice_succeeds(&mut make());
 }
 
+/// Checks what holds between two users of one store. `make` returns a new
+/// connection to the place of a number; nothing may exist there before.
+///
+/// # Panics
+///
+/// Where they do not keep it.
+pub fn shared_store_contract<S>(mut make: impl FnMut(usize) -> S)
+where
+    S: Store<Error: HostError + Debug>,
+{
+    one_creates(&mut make(0), &mut make(0));
+    each_sees_the_other(&mut make(1), &mut make(1));
+    what_is_cut_off_is_not_there(make(2), &mut make(2));
+    long_resources_come_back(&mut make(3), &mut make(3));
+}
+
+fn one_creates<S: Store<Error: HostError + Debug>>(first: &mut S, second: &mut S) {
+    first.create(b"config").unwrap();
+    assert_eq!(second.create(b"other").unwrap_err().kind(), HostErrorKind::AlreadyExists);
+    let mut into = [0; 100];
+    assert_eq!(second.read_config(&mut into).unwrap(), 6);
+    assert_eq!(into[..6], *b"config");
+}
+
+fn each_sees_the_other<S: Store<Error: HostError + Debug>>(first: &mut S, second: &mut S) {
+    created(first);
+    for resource in RESOURCES {
+        let uploads = [first.begin(resource).unwrap(), second.begin(resource).unwrap()];
+        for round in 0..50u8 {
+            first.write(uploads[0], &[round; 100]).unwrap();
+            second.write(uploads[1], &[round; 200]).unwrap();
+        }
+        let own = [Mac([3; 32]), Mac([4; 32])];
+        first.commit(uploads[0], &own[0]).unwrap();
+        second.commit(uploads[1], &own[1]).unwrap();
+        assert_eq!(names(second, resource), BTreeSet::from(own));
+        assert_eq!(whole(second, resource, own[0]).len(), 5000);
+        assert_eq!(whole(first, resource, own[1]).len(), 10_000);
+        // The same name from two sides: whole, and one of the two.
+        put(first, resource, own[0], b"first");
+        put(second, resource, own[0], b"second, longer");
+        assert_eq!(whole(first, resource, own[0]), b"second, longer");
+        second.delete(resource, &own[1]).unwrap();
+        assert_eq!(first.size(resource, &own[1]).unwrap(), None);
+        first.delete(resource, &own[0]).unwrap();
+        assert!(names(second, resource).is_empty());
+    }
+}
+
+fn what_is_cut_off_is_not_there<S: Store<Error: HostError + Debug>>(mut first: S, second: &mut S) {
+    created(&mut first);
+    for resource in RESOURCES {
+        let upload = first.begin(resource).unwrap();
+        first.write(upload, &[7; 300_000]).unwrap();
+    }
+    drop(first);
+    for resource in RESOURCES {
+        assert!(names(second, resource).is_empty());
+    }
+    put(second, StoreResource::Packfile, Mac([8; 32]), b"later");
+    assert_eq!(whole(second, StoreResource::Packfile, Mac([8; 32])), b"later");
+}
+
+fn long_resources_come_back<S: Store<Error: HostError + Debug>>(first: &mut S, second: &mut S) {
+    const STEP: usize = 64 * 1024;
+    created(first);
+    let name = Mac([6; 32]);
+    let content: Vec<u8> = (0..u32::MAX).flat_map(u32::to_be_bytes).take(9_000_001).collect();
+    let upload = first.begin(StoreResource::Packfile).unwrap();
+    for piece in content.chunks(100_000) {
+        first.write(upload, piece).unwrap();
+    }
+    // Something short is written and read in between.
+    put(first, StoreResource::State, Mac([1; 32]), b"state");
+    first.commit(upload, &name).unwrap();
+    let mut into = vec![0; STEP];
+    let mut read = |store: &mut S, at: usize| {
+        let offset_bytes = u64::try_from(at).unwrap();
+        let count = store.get(StoreResource::Packfile, &name, offset_bytes, &mut into).unwrap();
+        assert_eq!(count, STEP.min(content.len() - at), "at {at}");
+        assert!(into[..count] == content[at..at + count], "at {at}");
+    };
+    for at in (0..content.len()).step_by(STEP) {
+        read(second, at);
+        if at % (16 * STEP) == 0 {
+            assert_eq!(whole(second, StoreResource::State, Mac([1; 32])), b"state");
+        }
+    }
+    for at in (0..content.len()).step_by(13 * STEP + 7).rev() {
+        read(first, at);
+    }
+    for at in (1_000_000..1_300_000).step_by(STEP / 2) {
+        read(second, at);
+    }
+    second.delete(StoreResource::Packfile, &name).unwrap();
+    let gone = second.get(StoreResource::Packfile, &name, 70_000, &mut [0; 10]).unwrap_err();
+    assert_eq!(gone.kind(), HostErrorKind::NotFound);
+}
+
 fn created<S: Store<Error: Debug>>(store: &mut S) -> &mut S {
     assert_eq!(store.layout(), Layout::Directory, "this contract is for stores of many files");
     store.create(b"config").unwrap();

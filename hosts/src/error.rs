@@ -129,6 +129,12 @@ impl HostsError {
         }
     }
 
+    /// Whether a server, or a library that speaks to it, said so.
+    #[must_use]
+    pub fn is_of_server(&self) -> bool {
+        matches!(self.cause, Cause::Remote(..))
+    }
+
     /// Whether a database is at fault itself, not the system under it. Where
     /// that is the [index](crate::index), its file is gone by now, and opening
     /// the index again starts a new one.

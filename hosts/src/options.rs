@@ -13,7 +13,7 @@ use crate::error::{HostsError, Result};
 /// stock's where stock has the option.
 ///
 /// Values may be secrets: they are not shown by `Debug`, and wiped when dropped.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct Options {
     values: BTreeMap<String, Zeroizing<String>>,
 }
@@ -38,6 +38,13 @@ impl Options {
     /// Sets an option, in place of an earlier value.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.values.insert(name.into(), Zeroizing::new(value.into()));
+    }
+
+    /// These options, with `others` added or in their place.
+    #[must_use]
+    pub fn with(mut self, others: Self) -> Self {
+        self.values.extend(others.values);
+        self
     }
 
     /// The value of an option, if it is set and not empty.
@@ -118,6 +125,16 @@ mod tests {
         options.set("use_tls", "no");
         let error = options.flag("use_tls").unwrap_err().to_string();
         assert_eq!(error, "cannot understand the option use_tls: it is true or false");
+    }
+
+    #[test]
+    fn later_ones_win() {
+        let options: Options = [("a", "1"), ("b", "2")].into_iter().collect();
+        let options = options.with([("b", "3"), ("c", "4")].into_iter().collect());
+        assert_eq!(
+            ["a", "b", "c"].map(|name| options.text(name)),
+            [Some("1"), Some("3"), Some("4")]
+        );
     }
 
     #[test]

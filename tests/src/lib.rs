@@ -8,7 +8,9 @@
 //! - [`tree`]: source trees from a seed, and their next generation;
 //! - [`compare`]: what differs between two trees;
 //! - [`store`]: the files of a store and of a ptar, as a test damages them;
+//! - [`servers`]: servers of all protocols, and links that can be cut;
 //! - [`http`]: the one request a test makes;
+//! - [`servers`]: servers that are started for a test;
 //! - [`peak`]: how much memory a program took at most;
 //! - [`rng`]: seeded numbers.
 //!
@@ -22,5 +24,6 @@ pub mod peak;
 pub mod rng;
 pub mod sandbox;
 pub mod scene;
+pub mod servers;
 pub mod store;
 pub mod tree;

@@ -41,6 +41,16 @@ pub fn kloset10() -> PathBuf {
     oracle("kloset-1.0")
 }
 
+/// A server for tests: `versitygw` or `rclone-s3`.
+///
+/// # Panics
+///
+/// When it was not built.
+#[must_use]
+pub fn server(name: &str) -> PathBuf {
+    oracle(name)
+}
+
 /// The folder of the workspace.
 ///
 /// # Panics

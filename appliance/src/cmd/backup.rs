@@ -17,14 +17,17 @@ use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::ignore::IgnorePatterns;
 use tiroir_hosts::fs::importer::FsImporter;
 use tiroir_hosts::fs::several::SeveralImporter;
+use tiroir_hosts::options::Options as ConnectorOptions;
 use tiroir_hosts::stdio::StdinImporter;
 
 use super::read_chunk_bytes;
 use super::version::CLIENT;
+use crate::any::AnyImporter;
+use crate::connect;
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
 use crate::filter::{now, parse_time};
-use crate::location::{Location, absolute, refuse_empty, split_scheme};
+use crate::location::{self, Remote, absolute, parse_options, refuse_empty, refuse_options};
 use crate::machine;
 use crate::open::Context;
 use crate::report::{self, Form, Reporter, with_errors};
@@ -32,6 +35,7 @@ use crate::store::Repo;
 use crate::text::duration::Duration;
 use crate::text::json::Line;
 use crate::text::printable::Printable;
+use crate::text::redacted::redacted;
 use crate::text::size::Size;
 use crate::text::time::Rfc3339;
 
@@ -109,13 +113,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PLACE")]
     packfiles: Option<OsString>,
 
-    /// Option of the importer: dont_traverse_fs=true is --one-file-system
-    #[arg(long = "option", alias = "o", visible_alias = "o", value_name = "KEY=VALUE",
+    /// Option of the connector to the source; for files here
+    /// dont_traverse_fs=true is --one-file-system. May be repeated
+    #[arg(long = "option", alias = "o", visible_alias = "o", value_name = "NAME=VALUE",
           action = clap::ArgAction::Append)]
     options: Vec<String>,
 
-    /// What to back up: paths, also as `fs:PATH`, or `stdin:NAME` for standard
-    /// input as a file of that name. The current directory by default
+    /// What to back up: paths, also as `fs:PATH`; or a place on a server,
+    /// as `sftp://HOST/PATH`; or `stdin:NAME` for standard input as a file of that name. The current
+    /// directory by default
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
 }
@@ -131,6 +137,8 @@ pub(super) enum Place {
     Path(PathBuf),
     /// Standard input, as a file of that name.
     Stdin(Vec<u8>),
+    /// A place on a server.
+    Remote(Remote),
 }
 
 impl Place {
@@ -139,22 +147,24 @@ impl Place {
     /// # Errors
     ///
     /// For an importer that is not here.
-    pub(super) fn parse(text: &OsStr) -> Result<Self> {
+    pub(super) fn parse(text: &OsStr, options: &ConnectorOptions) -> Result<Self> {
         refuse_empty(text, "source")?;
         if text.as_bytes().starts_with(b"@") {
             let what = format!("could not resolve importer: {}", text.display());
             return Err(Failure::new(Status::Failed, what)
                 .with_advice("There is no configuration of sources here yet: give a path."));
         }
-        match split_scheme(text) {
-            (None, path) | (Some("fs" | "file"), path) => Ok(Self::Path(absolute(path)?)),
-            (Some("stdin"), name) => Ok(Self::Stdin(name.as_bytes().to_vec())),
-            (Some(scheme), _) => {
+        match location::Place::parse(text, options) {
+            location::Place::Path(path) => Ok(Self::Path(absolute(path)?)),
+            location::Place::Remote(remote) => {
+                remote.check()?;
+                Ok(Self::Remote(remote))
+            }
+            location::Place::Other("stdin", name) => Ok(Self::Stdin(name.as_bytes().to_vec())),
+            location::Place::Other(scheme, _) => {
                 let what = format!("there is no importer for {scheme}:");
-                Err(Failure::new(Status::Failed, what).with_advice(
-                    "This tiroir backs up local files and standard input. A path with a colon \
-                     in it is given as ./PATH.",
-                ))
+                Err(Failure::new(Status::Failed, what)
+                    .with_advice("A path with a colon in it is given as ./PATH."))
             }
         }
     }
@@ -176,26 +186,38 @@ pub(super) fn dry_work_bytes(_chunk_bytes: usize) -> usize {
 ///
 /// What keeps the snapshot from being made.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
-    let source = Source::of(&args.paths)?;
+    let given = parse_options(&args.options)?;
+    let source = Source::of(&args.paths, &given)?;
     if args.force_timestamp.is_some_and(|time| time > now()) {
         return Err(Failure::usage("forced timestamp cannot be in the future"));
     }
-    let one_file_system = args.one_file_system()?;
+    if !matches!(source, Source::Remote(_)) {
+        refuse_options(&given, &["dont_traverse_fs"], "a source on a disk")?;
+    }
+    let one_file_system = args.one_file_system || given.flag("dont_traverse_fs")?;
+    if one_file_system && matches!(source, Source::Remote(_)) {
+        return Err(Failure::usage("servers do not tell which file system something is on"));
+    }
     let opened = context.open()?;
     let paths = match source {
         Source::Stdin(name) => {
             return args.store(context, opened, &mut StdinImporter::new(&name), out);
         }
+        Source::Remote(remote) => {
+            let ignore = args.patterns(None)?.build()?;
+            let mut importer = open_remote(&remote, context)?.with_ignore(ignore);
+            if let Some(top) = importer.ignored_root() {
+                warn_of_ignored_root(top);
+            }
+            return args.store(context, opened, &mut importer, out);
+        }
         Source::Paths(paths) => paths,
     };
-    let ignore = args.patterns(&opened.location)?.build()?;
+    let ignore = args.patterns(opened.location.path())?.build()?;
     let set_up = |importer: FsImporter| {
         let importer = importer.with_one_file_system(one_file_system)?.with_ignore(ignore.clone());
         if importer.is_root_ignored() {
-            let path = Printable(importer.top()).to_string();
-            report::warn(&format!(
-                "{path} itself is left out by a pattern: the snapshot will hold nothing of it"
-            ));
+            warn_of_ignored_root(importer.top());
         }
         Ok(importer)
     };
@@ -208,6 +230,13 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     args.store(context, opened, &mut importer, out)
 }
 
+fn warn_of_ignored_root(top: &[u8]) {
+    report::warn(&format!(
+        "{} itself is left out by a pattern: the snapshot will hold nothing of it",
+        Printable(top)
+    ));
+}
+
 /// What goes into one snapshot.
 #[derive(Debug)]
 enum Source {
@@ -215,21 +244,24 @@ enum Source {
     Paths(Vec<PathBuf>),
     /// Standard input, as a file of that name.
     Stdin(Vec<u8>),
+    /// A place on a server.
+    Remote(Remote),
 }
 
 impl Source {
     /// Understands the arguments: the current directory, if there are none.
-    fn of(arguments: &[OsString]) -> Result<Self> {
+    fn of(arguments: &[OsString], options: &ConnectorOptions) -> Result<Self> {
         let here = [OsString::from(".")];
         let arguments = if arguments.is_empty() { &here[..] } else { arguments };
         let mut paths = Vec::with_capacity(arguments.len());
         for argument in arguments {
-            match Place::parse(argument)? {
+            match Place::parse(argument, options)? {
                 Place::Path(path) => paths.push(path),
                 Place::Stdin(name) if arguments.len() == 1 => return Ok(Self::Stdin(name)),
-                Place::Stdin(_) => {
+                Place::Remote(remote) if arguments.len() == 1 => return Ok(Self::Remote(remote)),
+                Place::Stdin(_) | Place::Remote(_) => {
                     return Err(Failure::usage(
-                        "standard input and other sources cannot be put into one snapshot",
+                        "standard input, a server and other sources cannot be put into one snapshot",
                     )
                     .with_advice("Back them up one after the other."));
                 }
@@ -246,6 +278,15 @@ impl Source {
 /// Of the system, as when there is nothing.
 pub(super) fn open_importer(path: &Path) -> Result<FsImporter> {
     FsImporter::open(path).map_err(nothing_there)
+}
+
+/// Opens what is backed up from a server.
+///
+/// # Errors
+///
+/// Of the server, as when there is nothing.
+pub(super) fn open_remote(remote: &Remote, context: &Context<'_>) -> Result<AnyImporter> {
+    connect::importer(remote, &context.surroundings()).map_err(nothing_there)
 }
 
 /// Why there is nothing to back up.
@@ -282,24 +323,8 @@ fn print_found(event: &scan::Event<'_, HostsError>, json: bool, out: &mut dyn Wr
 }
 
 impl Args {
-    /// Whether to stay on one file system, by either option.
-    fn one_file_system(&self) -> Result<bool> {
-        let mut only = self.one_file_system;
-        for option in &self.options {
-            match option.as_str() {
-                "dont_traverse_fs" | "dont_traverse_fs=true" => only = true,
-                "dont_traverse_fs=false" => only = false,
-                _ => {
-                    let what = format!("option {option} of the importer is not known here");
-                    return Err(Failure::usage(what));
-                }
-            }
-        }
-        Ok(only)
-    }
-
     /// The patterns of what is left out, and the store itself.
-    fn patterns(&self, store: &Location) -> Result<IgnorePatterns> {
+    fn patterns(&self, store: Option<&Path>) -> Result<IgnorePatterns> {
         let mut patterns = IgnorePatterns::new();
         let warn = |added: Result<(), HostsError>| {
             if let Err(error) = added {
@@ -315,7 +340,7 @@ impl Args {
         for pattern in &self.ignore {
             warn(patterns.add(pattern));
         }
-        if let Some(pattern) = pattern_of(store.path()) {
+        if let Some(pattern) = store.and_then(pattern_of) {
             warn(patterns.add(&pattern));
         }
         Ok(patterns)
@@ -546,7 +571,7 @@ impl Provenance {
             if index > 0 {
                 line.push(b' ');
             }
-            line.extend_from_slice(argument.as_bytes());
+            line.extend_from_slice(&redacted(argument.as_bytes()));
         }
         let pairs = [
             ("Hostname", machine::hostname().into_bytes()),
@@ -589,17 +614,17 @@ mod tests {
 
     #[test]
     fn places() {
+        let parse = |text: &OsStr| Place::parse(text, &ConnectorOptions::default());
+        assert!(matches!(parse("sftp://nas/x".as_ref()), Ok(Place::Remote(_))));
+        assert!(matches!(parse("/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x")));
         assert!(
-            matches!(Place::parse("/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x"))
+            matches!(parse("fs:/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x"))
         );
         assert!(
-            matches!(Place::parse("fs:/x".as_ref()), Ok(Place::Path(path)) if path == Path::new("/x"))
+            matches!(parse("stdin:dump.sql".as_ref()), Ok(Place::Stdin(name)) if name == b"dump.sql")
         );
-        assert!(
-            matches!(Place::parse("stdin:dump.sql".as_ref()), Ok(Place::Stdin(name)) if name == b"dump.sql")
-        );
-        assert!(Place::parse("s3://x".as_ref()).is_err());
-        assert!(Place::parse("@nas".as_ref()).is_err());
+        assert!(parse("smb://x".as_ref()).is_err());
+        assert!(parse("@nas".as_ref()).is_err());
     }
 
     #[test]

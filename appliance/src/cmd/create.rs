@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::store::Store as _;
 use tiroir_core::wire::config::PACKFILE_BYTES_DEFAULT;
 
@@ -27,19 +28,37 @@ pub(crate) struct Args {
 /// For a place where something is, and those of the passphrase and the system.
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<Status> {
     let location = context.location()?;
-    let Location::Directory(path) = &location else {
-        return Err(Failure::usage("an archive is not created empty")
-            .with_advice("Write one with what it is to hold: tiroir ptar -o FILE PATH"));
-    };
     // Before anybody is asked for a passphrase in vain; asked again in the end.
-    if let Some(what) = what_is_there(path) {
+    let what = match &location {
+        Location::Directory(path) => what_is_there(path),
+        Location::Archive(_) => {
+            return Err(Failure::usage("an archive is not created empty")
+                .with_advice("Write one with what it is to hold: tiroir ptar -o FILE PATH"));
+        }
+        Location::Remote(_) => what_is_there_remotely(&location, context)?,
+    };
+    if let Some(what) = what {
         return Err(Failure::new(Status::Failed, what)
             .with_advice("A new store needs a directory that is empty, or not there yet."));
     }
     let known = context.known_passphrase(&location);
     let new = NewStore::make(context, &args.choices, PACKFILE_BYTES_DEFAULT, known)?;
-    AnyStore::at(&location)?.create(&new.config)?;
+    AnyStore::at(&location, &context.surroundings())?.create(&new.config)?;
     Ok(Status::Done)
+}
+
+/// What keeps a store from being made on a server, if something does.
+///
+/// # Errors
+///
+/// Of the connection, so that nobody is asked for a passphrase in vain either.
+fn what_is_there_remotely(location: &Location, context: &Context<'_>) -> Result<Option<String>> {
+    let mut store = AnyStore::at(location, &context.surroundings())?;
+    match store.read_config(&mut [0; 1]) {
+        Ok(_) => Ok(Some(format!("there is a store at {location} already"))),
+        Err(error) if error.kind() == HostErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What keeps a store from being made at `path`, if something does.

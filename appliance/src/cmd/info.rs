@@ -24,7 +24,7 @@ use crate::error::{EngineError, Result};
 use crate::exit::Status;
 use crate::open::Context;
 use crate::snapshots::{self, Target};
-use crate::store::{self, Repo};
+use crate::store::Repo;
 use crate::text::duration::Duration;
 use crate::text::json::Line;
 use crate::text::printable::Printable;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
                 let parsed =
                     parse_config(&config).map_err(EngineError::damaged(Subject::Config))?;
                 let (snapshots, logical_bytes) = totals(context, repo, desk.read.chunk)?;
-                let stored_bytes = store::stored_bytes(&location)?;
+                let stored_bytes = repo.store.stored_bytes(&location)?;
                 let info = StoreInfo { config: parsed, snapshots, stored_bytes, logical_bytes };
                 if context.globals.json { info.json(out) } else { info.text(&Zone::local(), out) }?;
             }
@@ -111,7 +111,8 @@ fn totals(context: &Context<'_>, repo: &mut Repo<'_>, buffer: &mut [u8]) -> Resu
 struct StoreInfo<'c> {
     config: Config<'c>,
     snapshots: u64,
-    stored_bytes: u64,
+    /// Nothing if it is not known.
+    stored_bytes: Option<u64>,
     logical_bytes: u64,
 }
 
@@ -164,7 +165,10 @@ impl StoreInfo<'_> {
             encryption_text(encryption, out)?;
         }
         writeln!(out, "Snapshots: {}", self.snapshots)?;
-        writeln!(out, "Storage size: {}", both(self.stored_bytes))?;
+        match self.stored_bytes {
+            Some(bytes) => writeln!(out, "Storage size: {}", both(bytes))?,
+            None => writeln!(out, "Storage size: not known")?,
+        }
         writeln!(out, "Logical size: {}", both(self.logical_bytes))
     }
 
@@ -189,7 +193,9 @@ impl StoreInfo<'_> {
             }
         }
         line.number("snapshots", self.snapshots)?;
-        line.number("stored_bytes", self.stored_bytes)?;
+        if let Some(bytes) = self.stored_bytes {
+            line.number("stored_bytes", bytes)?;
+        }
         line.number("logical_bytes", self.logical_bytes)?;
         line.end()
     }
@@ -434,8 +440,12 @@ mod tests {
                 canary: &[0x4c, 0xbf],
             }),
         };
-        let info =
-            StoreInfo { config, snapshots: 2, stored_bytes: 7_469_267, logical_bytes: 56_803_175 };
+        let info = StoreInfo {
+            config,
+            snapshots: 2,
+            stored_bytes: Some(7_469_267),
+            logical_bytes: 56_803_175,
+        };
         let mut out = Vec::new();
         info.text(&Zone::utc(), &mut out).unwrap();
         let wanted = "\

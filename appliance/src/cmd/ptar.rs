@@ -14,17 +14,18 @@ use tiroir_core::snapshot::ReadMemory;
 use tiroir_core::snapshot::backup::{Options, Report, backup_bytes, backup_into};
 use tiroir_core::store::Store as _;
 use tiroir_hosts::error::HostsError;
+use tiroir_hosts::options::Options as ConnectorOptions;
 use tiroir_hosts::ptar::PtarWriter;
 use tiroir_hosts::snapshot::copy_snapshot;
 use tiroir_hosts::stdio::StdinImporter;
 
-use super::backup::{Place, Provenance, open_importer, summary, tell};
+use super::backup::{Place, Provenance, open_importer, open_remote, summary, tell};
 use super::{read_chunk_bytes, stock_chunk_bytes};
 use crate::budget::{Plan, Share};
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
 use crate::filter::Filters;
-use crate::location::{Location, absolute, refuse_empty};
+use crate::location::{Location, absolute, parse_options, refuse_empty};
 use crate::new_store::{Choices, NewStore};
 use crate::open::{Context, Opened, chunk_bytes};
 use crate::report::{self, Reporter};
@@ -57,8 +58,12 @@ pub(crate) struct Args {
           action = clap::ArgAction::Append)]
     stores: Vec<OsString>,
 
-    /// What to put into it, each as a snapshot: a path, `fs:PATH`, or
-    /// `stdin:NAME`. The current directory by default, if there is no -k
+    /// Option of the connector to the source. May be repeated
+    #[arg(long = "option", value_name = "NAME=VALUE", action = clap::ArgAction::Append)]
+    options: Vec<String>,
+
+    /// What to put into it, each as a snapshot: a path, `fs:PATH`,
+    /// `sftp://HOST/PATH`, or `stdin:NAME`. The current directory by default, if there is no -k
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
 }
@@ -85,10 +90,11 @@ pub(super) fn copy_work_bytes(chunk_bytes: usize) -> usize {
 ///
 /// What keeps it from being written; then there is none.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
+    let options = parse_options(&args.options)?;
     let mut places =
-        args.paths.iter().map(|path| Place::parse(path)).collect::<Result<Vec<_>>>()?;
+        args.paths.iter().map(|path| Place::parse(path, &options)).collect::<Result<Vec<_>>>()?;
     if places.is_empty() && args.stores.is_empty() {
-        places.push(Place::parse(OsStr::new("."))?);
+        places.push(Place::parse(OsStr::new("."), &options)?);
     }
     if places.iter().filter(|place| matches!(place, Place::Stdin(_))).count() > 1 {
         return Err(Failure::usage("standard input can be read once only"));
@@ -110,7 +116,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     }
     let mut stores = Vec::with_capacity(args.stores.len());
     for text in &args.stores {
-        let location = context.locate(text)?;
+        let location = context.locate(text, ConnectorOptions::default())?;
         // As in stock, a store that is named twice goes in once.
         if !stores.contains(&location) {
             stores.push(location);
@@ -188,6 +194,10 @@ impl Args {
                     }
                     Place::Stdin(name) => {
                         writing.back_up(&mut session, &mut StdinImporter::new(name))?;
+                    }
+                    Place::Remote(remote) => {
+                        let mut importer = open_remote(remote, context)?;
+                        writing.back_up(&mut session, &mut importer)?;
                     }
                 }
             }

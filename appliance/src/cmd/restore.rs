@@ -1,6 +1,7 @@
 //! `restore`: brings back a snapshot, or a part of it.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -14,13 +15,15 @@ use tiroir_core::snapshot::walk::entry_at;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::exporter::FsExporter;
 use tiroir_hosts::link_table::LinkTable;
+use tiroir_hosts::options::Options as ConnectorOptions;
 
 use super::cat::each_chunk;
 use super::{read_chunk_bytes, refuse_filters};
+use crate::connect;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
 use crate::filter::{Filters, now};
-use crate::location::{absolute, refuse_empty, split_scheme};
+use crate::location::{Place, Remote, absolute, parse_options, refuse_empty, refuse_options};
 use crate::open::Context;
 use crate::report::{self, Form, Reporter, with_errors};
 use crate::snapshots::{self, Snapshot, Target};
@@ -40,8 +43,8 @@ use crate::text::time::Zone;
 /// that asks for it are restored by root only.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Restore into DIR, whose own directory must be there; `stdout:` writes a
-    /// file to standard output. By default plakar-YYYYMMDDhhmmss, here
+    /// Restore into DIR, whose own directory must be there, also one of a server:
+    /// sftp://HOST/PATH; `stdout:` writes a file to standard output. By default plakar-YYYYMMDDhhmmss, here
     #[arg(long, value_name = "DIR")]
     to: Option<OsString>,
 
@@ -69,6 +72,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
 
+    /// Option of the connector to the destination. May be repeated
+    #[arg(long = "option", alias = "o", visible_alias = "o", value_name = "NAME=VALUE",
+          action = clap::ArgAction::Append)]
+    options: Vec<String>,
+
     /// Leave owners, modes and times as the system makes them
     #[arg(long)]
     skip_permissions: bool,
@@ -82,21 +90,29 @@ pub(crate) struct Args {
 #[derive(Debug, Eq, PartialEq)]
 enum Destination {
     Directory(PathBuf),
+    Remote(Remote),
     Stdout,
 }
 
 impl Destination {
-    fn parse(text: &OsStr) -> Result<Self> {
+    fn parse(text: &OsStr, options: &ConnectorOptions) -> Result<Self> {
         refuse_empty(text, "target")?;
         if text.as_bytes().starts_with(b"@") {
             let what = format!("could not resolve exporter: {}", text.display());
             return Err(Failure::new(Status::Failed, what)
                 .with_advice("There is no configuration of destinations here yet: give a path."));
         }
-        match split_scheme(text) {
-            (None, path) | (Some("fs" | "file"), path) => Ok(Self::Directory(absolute(path)?)),
-            (Some("stdout"), _) => Ok(Self::Stdout),
-            (Some(scheme), _) => {
+        match Place::parse(text, options) {
+            Place::Path(path) => {
+                refuse_options(options, &[], "a directory on a disk")?;
+                Ok(Self::Directory(absolute(path)?))
+            }
+            Place::Remote(remote) => {
+                remote.check()?;
+                Ok(Self::Remote(remote))
+            }
+            Place::Other("stdout", _) => Ok(Self::Stdout),
+            Place::Other(scheme, _) => {
                 let what = format!("there is no exporter for {scheme}:");
                 Err(Failure::new(Status::Failed, what)
                     .with_advice("A path with a colon in it is given as ./PATH."))
@@ -124,7 +140,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         refuse_filters(&filters)?;
     }
     let destination = match &args.to {
-        Some(text) => Destination::parse(text)?,
+        Some(text) => Destination::parse(text, &parse_options(&args.options)?)?,
         None => Destination::Directory(absolute(Path::new(&default_name()))?),
     };
     if destination == Destination::Stdout {
@@ -140,6 +156,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
             Destination::Stdout => to_stdout(context, repo, &snapshot, &source, memory, out)?,
             Destination::Directory(path) => {
                 to_directory(args, context, repo, &snapshot, (&source, path), memory, out)?
+            }
+            Destination::Remote(remote) => {
+                to_server(args, context, repo, &snapshot, (&source, remote), memory, out)?
             }
         };
         Ok(context.status(status))
@@ -207,23 +226,47 @@ fn to_directory(
     out: &mut dyn Write,
 ) -> Result<Status> {
     let mut exporter = FsExporter::open(path)
-        .map_err(|error| no_target(path, error))?
+        .map_err(|error| no_target(path.display(), error))?
         .with_skip_permissions(args.skip_permissions)
         .with_warnings(report::warn);
+    let work = (args, context, repo, snapshot, source);
+    with_exporter(work, &mut exporter, memory, out, |exporter| Ok(exporter.finish()?))
+}
+
+/// Restores into a directory of a server.
+fn to_server(
+    args: &Args,
+    context: &Context<'_>,
+    repo: &mut Repo<'_>,
+    snapshot: &Snapshot,
+    (source, remote): (&[u8], &Remote),
+    memory: &mut [u8],
+    out: &mut dyn Write,
+) -> Result<Status> {
+    let mut exporter = connect::exporter(remote, &context.surroundings(), args.skip_permissions)
+        .map_err(|error| no_target(remote, error))?;
+    let work = (args, context, repo, snapshot, source);
+    with_exporter(work, &mut exporter, memory, out, |_| Ok(()))
+}
+
+/// What is restored, and by what.
+type Work<'w, 'm> = (&'w Args, &'w Context<'w>, &'w mut Repo<'m>, &'w Snapshot, &'w [u8]);
+
+/// Restores by an exporter, which `finish` makes last.
+fn with_exporter<X: Exporter<Error = HostsError>>(
+    (args, context, repo, snapshot, source): Work<'_, '_>,
+    exporter: &mut X,
+    memory: &mut [u8],
+    out: &mut dyn Write,
+    finish: impl FnOnce(&mut X) -> Result<()>,
+) -> Result<Status> {
     let mut links = LinkTable::new(&context.spool_directory(), LINK_CACHE_BYTES)?;
     let options = Options { skip_permissions: args.skip_permissions };
     let mut reporter = Reporter::new(context.globals, "restore");
-    let report = export(
-        repo,
-        snapshot,
-        source,
-        (&mut exporter, &mut links),
-        &options,
-        memory,
-        &mut reporter,
-    )
-    .map_err(|failure| failure.if_interrupted("What was restored by now stays."))?;
-    exporter.finish()?;
+    let report =
+        export(repo, snapshot, source, (exporter, &mut links), &options, memory, &mut reporter)
+            .map_err(|failure| failure.if_interrupted("What was restored by now stays."))?;
+    finish(exporter)?;
     summary(&snapshot.id, &report, &mut reporter, repo, out)?;
     Ok(match report {
         Report { damaged: 1.., .. } => Status::Integrity,
@@ -273,13 +316,12 @@ fn shown(path: &[u8]) -> Vec<u8> {
 }
 
 /// Why nothing can be restored there.
-fn no_target(path: &Path, error: HostsError) -> Failure {
+fn no_target(place: impl fmt::Display, error: HostsError) -> Failure {
     let kind = error.kind();
     let failure = Failure::from(error);
     match kind {
         HostErrorKind::NotFound => failure.with_status(Status::NoTarget).with_advice(format!(
-            "{} is made if need be, but not the directory that it lies in. Is its disk mounted?",
-            path.display()
+            "{place} is made if need be, but not the directory that it lies in. Is its disk mounted?"
         )),
         _ => failure,
     }
@@ -326,11 +368,12 @@ mod tests {
 
     #[test]
     fn destinations() {
-        let parse = |text: &str| Destination::parse(OsStr::new(text));
+        let parse = |text: &str| Destination::parse(OsStr::new(text), &ConnectorOptions::default());
+        assert!(matches!(parse("sftp://nas/x"), Ok(Destination::Remote(_))));
         assert_eq!(parse("/x").unwrap(), Destination::Directory("/x".into()));
         assert_eq!(parse("fs:///x").unwrap(), Destination::Directory("/x".into()));
         assert_eq!(parse("stdout:").unwrap(), Destination::Stdout);
-        assert!(parse("s3://x").is_err() && parse("@nas").is_err());
+        assert!(parse("smb://x").is_err() && parse("@nas").is_err());
     }
 
     #[test]

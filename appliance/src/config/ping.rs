@@ -1,15 +1,15 @@
 //! Whether an entry is understood, and whether what it names can be reached.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use tiroir_core::repository::parse_config;
 
 use super::{Entry, Kind};
+use crate::connect;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
-use crate::location::{Location, absolute, split_scheme};
+use crate::location::{Location, Place, Remote, Scheme, absolute, refuse_options};
 use crate::open::Context;
 
 /// Sees that an entry is understood. Nothing is reached.
@@ -18,24 +18,9 @@ use crate::open::Context;
 ///
 /// For locations and options that no connector understands.
 pub(crate) fn check(kind: Kind, entry: &Entry) -> Result<()> {
-    let known: &[&str] = match kind {
-        Kind::Store => {
-            Location::parse(&entry.location)?;
-            &[]
-        }
-        Kind::Source => {
-            Local::parse(kind, &entry.location)?;
-            &["dont_traverse_fs"]
-        }
-        Kind::Destination => {
-            Local::parse(kind, &entry.location)?;
-            &[]
-        }
-    };
-    match entry.options.unknown(known) {
-        None => Ok(()),
-        Some(name) => Err(Failure::new(Status::Failed, format!("there is no option {name}"))
-            .with_advice("A place on this machine has none of that name: remove it with `unset`.")),
+    match kind {
+        Kind::Store => Location::parse(&entry.location, &entry.options).map(drop),
+        Kind::Source | Kind::Destination => Spot::parse(kind, entry).map(drop),
     }
 }
 
@@ -46,37 +31,62 @@ pub(crate) fn check(kind: Kind, entry: &Entry) -> Result<()> {
 /// That it cannot be reached, or is not what it should be.
 pub(crate) fn ping(kind: Kind, entry: &Entry, context: &Context<'_>) -> Result<String> {
     match kind {
-        Kind::Store => store(&Location::parse(&entry.location)?, context),
-        Kind::Source => match Local::parse(kind, &entry.location)? {
-            Local::Path(path) => source(&path),
-            Local::Stream(what) => Ok(what.to_owned()),
+        Kind::Store => store(&Location::parse(&entry.location, &entry.options)?, context),
+        Kind::Source => match Spot::parse(kind, entry)? {
+            Spot::Path(path) => source(&path),
+            Spot::Remote(remote) => {
+                connect::importer(&remote, &context.surroundings())?;
+                Ok(format!("a place to back up at {remote}"))
+            }
+            Spot::Stream(what) => Ok(what.to_owned()),
         },
-        Kind::Destination => match Local::parse(kind, &entry.location)? {
-            Local::Path(path) => destination(&path),
-            Local::Stream(what) => Ok(what.to_owned()),
+        Kind::Destination => match Spot::parse(kind, entry)? {
+            Spot::Path(path) => destination(&path),
+            Spot::Remote(remote) => remote_destination(&remote, context),
+            Spot::Stream(what) => Ok(what.to_owned()),
         },
     }
 }
 
-/// A place on this machine.
-enum Local {
+/// Where a source or a destination is.
+enum Spot {
     Path(PathBuf),
+    Remote(Remote),
     /// What it is.
     Stream(&'static str),
 }
 
-impl Local {
-    fn parse(kind: Kind, location: &OsStr) -> Result<Self> {
-        match (split_scheme(location), kind) {
-            ((None | Some("fs" | "file"), path), _) => Ok(Self::Path(absolute(path)?)),
-            ((Some("stdin"), _), Kind::Source) => Ok(Self::Stream("standard input")),
-            ((Some("stdout"), _), Kind::Destination) => Ok(Self::Stream("standard output")),
-            ((Some(scheme), _), _) => {
+impl Spot {
+    fn parse(kind: Kind, entry: &Entry) -> Result<Self> {
+        match (Place::parse(&entry.location, &entry.options), kind) {
+            (Place::Path(path), _) => {
+                let known: &[&str] = if kind == Kind::Source { &["dont_traverse_fs"] } else { &[] };
+                refuse_options(&entry.options, known, "a place on a disk")?;
+                Ok(Self::Path(absolute(path)?))
+            }
+            (Place::Remote(remote), _) => {
+                remote.check()?;
+                Ok(Self::Remote(remote))
+            }
+            (Place::Other("stdin", _), Kind::Source) => Ok(Self::Stream("standard input")),
+            (Place::Other("stdout", _), Kind::Destination) => Ok(Self::Stream("standard output")),
+            (Place::Other(scheme, _), _) => {
                 let what = format!("there is no {kind} connector for {scheme}:");
                 Err(Failure::new(Status::Failed, what))
             }
         }
     }
+}
+
+/// Reaches a server, and makes nothing there.
+fn remote_destination(remote: &Remote, context: &Context<'_>) -> Result<String> {
+    let around = context.surroundings();
+    if remote.scheme == Scheme::S3 {
+        connect::importer(remote, &around)?;
+    } else {
+        connect::files(remote, &around)?.files.abilities()?;
+    }
+    Ok(format!("a server to restore to at {remote}"))
 }
 
 fn store(location: &Location, context: &Context<'_>) -> Result<String> {

@@ -7,5 +7,6 @@ pub(crate) mod json;
 pub(crate) mod mode;
 pub(crate) mod pattern;
 pub(crate) mod printable;
+pub(crate) mod redacted;
 pub(crate) mod size;
 pub(crate) mod time;

@@ -303,7 +303,8 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
         memory: &mut ReadMemory<'_>,
     ) -> Result<Option<u64>, Error<L::Error>> {
         let info = &entry.info;
-        if info.nlink > 1 || info.flags & FLAG_HARD_LINK != 0 {
+        let has_names = info.nlink > 1 || info.flags & FLAG_HARD_LINK != 0;
+        if has_names && self.exporter.has_hard_links() {
             let mut first = [0; PATH_BYTES_MAX];
             let file = (info.dev, info.ino, &entry.object);
             if let Some(len) = self.links.first_name(file, place.target, &mut first)? {

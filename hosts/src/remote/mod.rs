@@ -1,10 +1,16 @@
 //! Servers that keep files in directories, and what all of them share.
 //!
-//! [`RemoteFiles`] is what a protocol does.
+//! [`RemoteFiles`] is what a protocol does; [`store`], [`importer`] and
+//! [`exporter`] do the rest for all of them; [`patience`] is how long they wait.
 
 use tiroir_core::time::Timestamp;
 
 use crate::error::Result;
+
+pub mod exporter;
+pub mod importer;
+pub mod patience;
+pub mod store;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -102,6 +108,17 @@ pub type EachChild<'e> = dyn FnMut(&[u8], &RemoteEntry) -> Result<()> + 'e;
 /// After a link that broke, the next call connects anew; what was being written
 /// or read is then lost, and says so.
 pub trait RemoteFiles {
+    /// Name of the server in messages: `sftp://user@host:port`, without secrets.
+    fn shown(&self) -> &str;
+
+    /// What the server was found to be and to be able to, in words, for people.
+    /// Connects if it has to.
+    ///
+    /// # Errors
+    ///
+    /// Of the connection.
+    fn describe(&mut self) -> Result<String>;
+
     /// What the server can do. Connects if it has to.
     ///
     /// # Errors

@@ -1,0 +1,240 @@
+//! From a place on a server to the connector that reaches it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tiroir_core::host::HostErrorKind;
+use tiroir_hosts::address::Address;
+use tiroir_hosts::error::HostsError;
+use tiroir_hosts::http::store::HttpStore;
+use tiroir_hosts::remote::RemoteFiles;
+use tiroir_hosts::remote::exporter::FilesExporter;
+use tiroir_hosts::remote::importer::{FilesImporter, clean};
+use tiroir_hosts::remote::patience::{self, Patience};
+use tiroir_hosts::remote::store::FilesStore;
+use tiroir_hosts::s3::{S3Exporter, S3Importer, S3Store};
+use tiroir_hosts::sftp::SftpFiles;
+use tiroir_hosts::sftp::command::CommandDial;
+use tiroir_hosts::sftp::ssh::{self, Ssh};
+use tiroir_hosts::sqlite::SqliteStore;
+use tiroir_hosts::{http, s3, sqlite};
+
+use crate::any::{AnyExporter, AnyImporter};
+use crate::location::{Remote, Scheme};
+use crate::report;
+
+/// What connectors are told of this machine and this run.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    /// Home of the user, where OpenSSH and others have their files.
+    pub(crate) home: PathBuf,
+    /// Where temporary files go.
+    pub(crate) spool: PathBuf,
+    /// Set when the work should stop.
+    pub(crate) cancelled: Arc<AtomicBool>,
+}
+
+/// A server that keeps files in directories, and a place on it.
+pub(crate) struct Server {
+    /// The server.
+    pub(crate) files: Box<dyn RemoteFiles>,
+    /// Name of the connector, as snapshots record it.
+    pub(crate) kind: &'static str,
+    /// Name of the server, as snapshots record it.
+    pub(crate) origin: String,
+    /// An absolute and clean path.
+    pub(crate) path: Vec<u8>,
+    /// Stores have stock's layout with rclone.
+    pub(crate) is_flat: bool,
+}
+
+/// A store that is neither here nor an archive.
+///
+/// # Errors
+///
+/// Addresses and options that are not understood.
+pub(crate) fn store(remote: &Remote, around: &Surroundings) -> Result<RemoteStore, HostsError> {
+    let (options, spool) = (&remote.options, &around.spool);
+    Ok(match remote.scheme {
+        Scheme::S3 => {
+            refuse_unknown(remote, &s3::OPTIONS)?;
+            RemoteStore::S3(Box::new(S3Store::open(&address(remote)?, options, spool)?))
+        }
+        Scheme::Http | Scheme::Https => {
+            refuse_unknown(remote, &http::store::OPTIONS)?;
+            let is_tls = remote.scheme == Scheme::Https;
+            let store = HttpStore::open(&address(remote)?, is_tls, options, spool)?;
+            RemoteStore::Http(Box::new(store))
+        }
+        Scheme::Sqlite => {
+            refuse_unknown(remote, &sqlite::OPTIONS)?;
+            let path = Path::new(OsStr::from_bytes(&remote.rest));
+            RemoteStore::Sqlite(Box::new(SqliteStore::open(path, options, spool)?))
+        }
+        _ => {
+            let server = files(remote, around)?;
+            let store = FilesStore::new(server.files, &server.path);
+            let store = if server.is_flat { store.with_flat_layout() } else { store };
+            RemoteStore::Files(Box::new(store.with_warnings(report::warn)))
+        }
+    })
+}
+
+/// A store that is neither here nor an archive.
+#[derive(Debug)]
+pub(crate) enum RemoteStore {
+    /// A directory of a server.
+    Files(Box<FilesStore>),
+    /// A part of a bucket.
+    S3(Box<S3Store>),
+    /// What a server of stores has.
+    Http(Box<HttpStore>),
+    /// A database file.
+    Sqlite(Box<SqliteStore>),
+}
+
+/// What is backed up from a server.
+///
+/// # Errors
+///
+/// Of the server, as when there is nothing; addresses and options that are not
+/// understood.
+pub(crate) fn importer(remote: &Remote, around: &Surroundings) -> Result<AnyImporter, HostsError> {
+    if remote.scheme == Scheme::S3 {
+        refuse_unknown(remote, &s3::OPTIONS)?;
+        let importer = S3Importer::open(&address(remote)?, &remote.options)?;
+        return Ok(AnyImporter::S3(Box::new(importer)));
+    }
+    let server = files(remote, around)?;
+    let importer = FilesImporter::open(server.files, server.kind, server.origin, &server.path)?;
+    Ok(AnyImporter::Files(Box::new(importer)))
+}
+
+/// Where a restore to a server goes.
+///
+/// # Errors
+///
+/// As of [`importer`].
+pub(crate) fn exporter(
+    remote: &Remote,
+    around: &Surroundings,
+    skip_permissions: bool,
+) -> Result<AnyExporter, HostsError> {
+    if remote.scheme == Scheme::S3 {
+        refuse_unknown(remote, &s3::OPTIONS)?;
+        let exporter = S3Exporter::open(&address(remote)?, &remote.options, &around.spool)?;
+        return Ok(AnyExporter::S3(Box::new(exporter.with_warnings(report::warn))));
+    }
+    let server = files(remote, around)?;
+    let exporter = FilesExporter::open(server.files, &server.path)?;
+    let exporter = exporter.with_skip_permissions(skip_permissions).with_warnings(report::warn);
+    Ok(AnyExporter::Files(Box::new(exporter)))
+}
+
+fn address(remote: &Remote) -> Result<Address, HostsError> {
+    Address::parse(&remote.rest)
+}
+
+/// The server of a place. Nothing is asked of it yet, unless its path starts at
+/// the home of whoever logs in.
+///
+/// # Errors
+///
+/// Addresses and options that are not understood, and what keeps no files.
+pub(crate) fn files(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
+    match remote.scheme {
+        Scheme::Sftp => sftp(remote, around),
+        Scheme::Rclone => rclone(remote, around),
+        Scheme::Ftp | Scheme::Ftps | Scheme::S3 | Scheme::Http | Scheme::Https | Scheme::Sqlite => {
+            let kind = HostErrorKind::Other;
+            let rule = "it keeps stores and nothing else";
+            Err(HostsError::rule(kind, "use", remote.to_string().as_bytes(), rule))
+        }
+    }
+}
+
+/// What the option `root` says, else the path of the location, else the root.
+fn path_of(remote: &Remote, address_path: &[u8]) -> Vec<u8> {
+    match remote.options.text("root") {
+        Some(root) => root.as_bytes().to_vec(),
+        None => address_path.to_vec(),
+    }
+}
+
+fn refuse_unknown(remote: &Remote, known: &[&str]) -> Result<(), HostsError> {
+    match remote.options.unknown(known) {
+        None => Ok(()),
+        Some(name) => Err(HostsError::rule(
+            HostErrorKind::Other,
+            "understand the option",
+            name.as_bytes(),
+            "the connector has none of that name",
+        )),
+    }
+}
+
+fn sftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
+    refuse_unknown(remote, &ssh::options())?;
+    let address = address(remote)?;
+    let patience = Patience::from_options(&remote.options)?;
+    let patience = patience.with_cancellation(Arc::clone(&around.cancelled));
+    let dial = Ssh::new(&address, &remote.options, &around.home, patience.clone())?;
+    let mut files = SftpFiles::new(Box::new(dial), patience).with_warnings(report::warn);
+    let path = path_of(remote, &address.path);
+    // `/~/x` is x in the home of whoever logs in: paths of locations are absolute.
+    let path = match path.strip_prefix(b"/~") {
+        Some(rest) if rest.is_empty() || rest.starts_with(b"/") => {
+            let home = files.real_path(b".")?;
+            [home.as_slice(), rest].concat()
+        }
+        _ => path,
+    };
+    Ok(Server {
+        files: Box::new(files),
+        kind: "sftp",
+        origin: address.origin(),
+        path: clean(&path),
+        is_flat: false,
+    })
+}
+
+/// rclone serves SFTP on its input and output: what it reaches, we do.
+///
+/// The remote is one of rclone's own configuration; or it is configured by options
+/// of rclone's names, with or without `rclone_` in front, as stock imports them.
+/// They go to rclone in its environment, where nobody else sees them.
+fn rclone(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
+    let Some((name, path)) = remote.remote_and_path() else {
+        let rule = "it names no remote of rclone";
+        return Err(HostsError::rule(HostErrorKind::Other, "understand the location", b"", rule));
+    };
+    let patience = Patience::from_options(&remote.options)?;
+    let patience = patience.with_cancellation(Arc::clone(&around.cancelled));
+    let shown = format!("rclone://{name}:");
+    let program = remote.options.text("rclone").unwrap_or("rclone");
+    // Nothing is kept on the disk here, and listings for a moment only: others may
+    // write to the same store.
+    let arguments =
+        ["serve", "sftp", "--stdio", "--vfs-cache-mode", "off", "--dir-cache-time", "10s"];
+    let mut arguments: Vec<String> = arguments.map(Into::into).into();
+    arguments.push(format!("{name}:/"));
+    let mut dial = CommandDial::new(shown, program, arguments);
+    let is_ours = |name: &str| patience::OPTIONS.contains(&name) || name == "rclone";
+    for option in remote.options.names().filter(|name| !is_ours(name)) {
+        let variable = option.strip_prefix("rclone_").unwrap_or(option);
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !variable.chars().all(is_letter) {
+            let rule = "rclone has none of that name";
+            let kind = HostErrorKind::Other;
+            return Err(HostsError::rule(kind, "understand the option", option.as_bytes(), rule));
+        }
+        let variable = format!("RCLONE_CONFIG_{name}_{variable}").to_ascii_uppercase();
+        dial = dial.with_variable(variable, remote.options.text(option).unwrap_or_default());
+    }
+    let files = SftpFiles::new(Box::new(dial), patience).with_warnings(report::warn);
+    let (kind, origin) = ("rclone", name.to_owned());
+    Ok(Server { files: Box::new(files), kind, origin, path: clean(path), is_flat: true })
+}

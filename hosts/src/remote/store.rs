@@ -1,0 +1,452 @@
+//! [`FilesStore`]: a store in a directory of a server, laid out as stock lays out
+//! its stores on SFTP servers, which is as on disks.
+//!
+//! `CONFIG`, `packfiles/XX/<64 digits>`, `states/XX/<64 digits>` and
+//! `locks/<64 digits>`. A resource is written to `tmp.<random>` beside them, and
+//! gets its name when it is whole and, where the server can, on its disk.
+//!
+//! Stores that stock reaches through rclone have no directories `XX`, and nothing
+//! but resources in the others: see [`FilesStore::with_flat_layout`].
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use tiroir_core::host::{HostError as _, HostErrorKind};
+use tiroir_core::mac::Mac;
+use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
+
+use super::{EntryKind, NewAttributes, ReadId, RemoteFiles, WriteId};
+use crate::env::random_suffix;
+use crate::error::{HostsError, Result};
+use crate::warn::Warnings;
+
+/// Packfiles and states that are kept open to be read.
+const OPEN_FILES_MAX: usize = 6;
+
+/// How temporary names start, here as in stores on disks.
+const TEMPORARY: &str = "tmp.";
+
+/// A resource being written.
+#[derive(Debug)]
+struct Upload {
+    id: UploadId,
+    resource: StoreResource,
+    file: WriteId,
+    path: Vec<u8>,
+}
+
+/// A resource being read.
+#[derive(Debug)]
+struct Open {
+    resource: StoreResource,
+    name: Mac,
+    file: ReadId,
+}
+
+/// Store in a directory of a server. Takes what its [`RemoteFiles`] takes.
+pub struct FilesStore {
+    files: Box<dyn RemoteFiles>,
+    root: Vec<u8>,
+    uploads: Vec<Upload>,
+    next_upload: u32,
+    /// The one used last comes last.
+    open: Vec<Open>,
+    warnings: Warnings,
+    warned_of_sync: bool,
+    is_flat: bool,
+}
+
+impl fmt::Debug for FilesStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FilesStore")
+            .field("root", &self.root.escape_ascii())
+            .finish_non_exhaustive()
+    }
+}
+
+impl FilesStore {
+    /// The store in the directory `root` of a server, an absolute and clean path.
+    /// Nothing is asked yet.
+    #[must_use]
+    pub fn new(files: Box<dyn RemoteFiles>, root: &[u8]) -> Self {
+        Self {
+            files,
+            root: root.strip_suffix(b"/").unwrap_or(root).to_vec(),
+            uploads: Vec::new(),
+            next_upload: 0,
+            open: Vec::new(),
+            warnings: Warnings::default(),
+            warned_of_sync: false,
+            is_flat: false,
+        }
+    }
+
+    /// With all packfiles in one directory, and all states: stock's layout with
+    /// rclone.
+    #[must_use]
+    pub fn with_flat_layout(mut self) -> Self {
+        self.is_flat = true;
+        self
+    }
+
+    /// With a receiver of warnings.
+    #[must_use]
+    pub fn with_warnings(mut self, receiver: impl FnMut(&str) + Send + 'static) -> Self {
+        self.warnings = Warnings::new(receiver);
+        self
+    }
+
+    /// The server.
+    pub fn files(&mut self) -> &mut dyn RemoteFiles {
+        &mut *self.files
+    }
+
+    /// Bytes of all files of the store.
+    ///
+    /// # Errors
+    ///
+    /// Of the server.
+    pub fn stored_bytes(&mut self) -> Result<u64> {
+        let mut sum: u64 = 0;
+        let mut add = |files: &mut dyn RemoteFiles, path: &[u8]| {
+            let listed = files.list(path, &mut |_, entry| {
+                if entry.kind == EntryKind::File {
+                    sum = sum.saturating_add(entry.size_bytes.unwrap_or(0));
+                }
+                Ok(())
+            });
+            if_there(listed).map(|_| ())
+        };
+        let root = self.root.clone();
+        add(&mut *self.files, or_root(&root))?;
+        add(&mut *self.files, &join(&root, "locks"))?;
+        for kind in ["packfiles", "states"] {
+            add(&mut *self.files, &join(&root, kind))?;
+            if !self.is_flat {
+                for first in 0..=u8::MAX {
+                    add(&mut *self.files, &join(&root, &format!("{kind}/{first:02x}")))?;
+                }
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Directory that holds a resource under its name.
+    fn directory_of(&self, resource: StoreResource, name: &Mac) -> Vec<u8> {
+        let kind = match resource {
+            StoreResource::Packfile => "packfiles",
+            StoreResource::State => "states",
+            StoreResource::Lock => return join(&self.root, "locks"),
+        };
+        let directory = join(&self.root, kind);
+        if self.is_flat { directory } else { join(&directory, &format!("{name:.1}")) }
+    }
+
+    fn path_of(&self, resource: StoreResource, name: &Mac) -> Vec<u8> {
+        join(&self.directory_of(resource, name), &name.to_string())
+    }
+
+    /// A name for something that is not finished.
+    fn temporary(&self, resource: StoreResource) -> Result<Vec<u8>> {
+        let directory = match resource {
+            StoreResource::Packfile if !self.is_flat => "packfiles/",
+            StoreResource::State if !self.is_flat => "states/",
+            _ => "",
+        };
+        Ok(join(&self.root, &format!("{directory}{TEMPORARY}{}", random_suffix()?)))
+    }
+
+    fn take_upload(&mut self, id: UploadId) -> Result<Upload> {
+        match self.uploads.iter().position(|upload| upload.id == id) {
+            Some(index) => Ok(self.uploads.swap_remove(index)),
+            None => Err(self.unknown_upload()),
+        }
+    }
+
+    fn unknown_upload(&self) -> HostsError {
+        let rule = "it is no upload that is under way";
+        HostsError::rule(HostErrorKind::Other, "write to", &self.root, rule)
+    }
+
+    /// Gives a written file its name.
+    fn publish(&mut self, from: &[u8], resource: StoreResource, name: &Mac) -> Result<()> {
+        let path = self.path_of(resource, name);
+        self.forget(resource, name);
+        match self.files.rename(from, &path) {
+            // Someone tidied up empty directories.
+            Err(error) if error.kind() == HostErrorKind::NotFound => {
+                let directory = self.directory_of(resource, name);
+                make_directory(&mut *self.files, &directory)?;
+                self.files.rename(from, &path)
+            }
+            other => other,
+        }
+    }
+
+    /// Closes a resource that is no longer what it was.
+    fn forget(&mut self, resource: StoreResource, name: &Mac) {
+        let is_it = |open: &Open| open.resource == resource && open.name == *name;
+        while let Some(at) = self.open.iter().position(is_it) {
+            let open = self.open.remove(at);
+            self.files.close(open.file);
+        }
+    }
+
+    /// Opens a resource, or finds it open. Locks change under their names and
+    /// are opened each time.
+    fn open(&mut self, resource: StoreResource, name: &Mac) -> Result<ReadId> {
+        let held = self.open.iter().position(|o| o.resource == resource && o.name == *name);
+        let open = match held {
+            Some(index) if resource != StoreResource::Lock => self.open.remove(index),
+            _ => {
+                self.forget(resource, name);
+                if self.open.len() == OPEN_FILES_MAX {
+                    let oldest = self.open.remove(0);
+                    self.files.close(oldest.file);
+                }
+                let file = self.files.open(&self.path_of(resource, name))?;
+                Open { resource, name: *name, file }
+            }
+        };
+        let file = open.file;
+        self.open.push(open);
+        Ok(file)
+    }
+
+    /// Makes the root, and what leads to it; refuses one with something in it.
+    fn make_root(&mut self) -> Result<()> {
+        let root = self.root.clone();
+        let mut is_empty = true;
+        let listed = self.files.list(or_root(&root), &mut |_, _| {
+            is_empty = false;
+            Ok(())
+        });
+        if if_there(listed)?.is_none() {
+            for (at, _) in root.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/') {
+                // One that is there, or may not be looked at: the next will tell.
+                let _ = make_directory(&mut *self.files, &root[..at]);
+            }
+            return make_directory(&mut *self.files, &root);
+        }
+        if is_empty {
+            return Ok(());
+        }
+        let rule = "the directory is not empty";
+        Err(HostsError::rule(HostErrorKind::AlreadyExists, "create a store in", &root, rule))
+    }
+
+    /// Writes CONFIG, the last thing to appear in a new store.
+    fn write_config(&mut self, bytes: &[u8]) -> Result<()> {
+        let temporary = self.temporary(StoreResource::Lock)?;
+        let file = self.files.create(&temporary)?;
+        if let Err(error) = self.files.write(file, bytes) {
+            self.files.discard(file);
+            return Err(error);
+        }
+        let finished = self.files.finish(file, &NewAttributes::default());
+        let config = join(&self.root, "CONFIG");
+        let renamed = finished.and_then(|()| self.files.rename(&temporary, &config));
+        if renamed.is_err() {
+            let _ = self.files.remove_file(&temporary);
+        }
+        renamed
+    }
+
+    /// Says once that what is written may be lost when the server loses power.
+    fn warn_of_sync(&mut self) -> Result<()> {
+        if !self.warned_of_sync && !self.files.abilities()?.sync {
+            self.warned_of_sync = true;
+            self.warnings.warn(&format!(
+                "{} does not say when something is on its disk: what was just written may be \
+                 lost if its power fails",
+                self.files.shown()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with the names in one directory, and tells whether to go on.
+    fn list_directory(
+        &mut self,
+        directory: &[u8],
+        starting_with: Option<u8>,
+        each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let mut flow = ControlFlow::Continue(());
+        let listed = self.files.list(directory, &mut |name, entry| {
+            if flow.is_continue()
+                && entry.kind == EntryKind::File
+                && let Some(mac) = Mac::from_hex(name)
+                && starting_with.is_none_or(|first| first == mac.0[0])
+            {
+                flow = each(mac);
+            }
+            Ok(())
+        });
+        if_there(listed)?;
+        Ok(flow)
+    }
+}
+
+/// Nothing in place of *not found*.
+fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == HostErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn join(directory: &[u8], name: &str) -> Vec<u8> {
+    [directory, b"/", name.as_bytes()].concat()
+}
+
+/// The root of the server is the empty path without its slash.
+fn or_root(path: &[u8]) -> &[u8] {
+    if path.is_empty() { b"/" } else { path }
+}
+
+/// Makes a directory, unless it is there.
+pub(crate) fn make_directory(files: &mut dyn RemoteFiles, path: &[u8]) -> Result<()> {
+    match files.make_directory(path) {
+        Err(error) if error.kind() == HostErrorKind::AlreadyExists => {
+            match files.inspect(path)?.kind {
+                EntryKind::Directory => Ok(()),
+                _ => Err(error),
+            }
+        }
+        other => other,
+    }
+}
+
+impl Store for FilesStore {
+    type Error = HostsError;
+
+    fn layout(&self) -> Layout {
+        Layout::Directory
+    }
+
+    fn read_config(&mut self, into: &mut [u8]) -> Result<usize> {
+        let file = self.files.open(&join(&self.root, "CONFIG"))?;
+        let read = self.files.read(file, 0, into);
+        let length = read.and_then(|filled| match filled == into.len() {
+            // Whether that was all.
+            true => {
+                let more = self.files.read(file, filled as u64, &mut [0; 1])?;
+                Ok(filled + more)
+            }
+            false => Ok(filled),
+        });
+        self.files.close(file);
+        length
+    }
+
+    fn create(&mut self, bytes: &[u8]) -> Result<()> {
+        self.make_root()?;
+        for kind in ["packfiles", "states"] {
+            let directory = join(&self.root, kind);
+            make_directory(&mut *self.files, &directory)?;
+            for first in 0..=u8::MAX {
+                if self.is_flat {
+                    break;
+                }
+                make_directory(&mut *self.files, &join(&directory, &format!("{first:02x}")))?;
+            }
+        }
+        make_directory(&mut *self.files, &join(&self.root, "locks"))?;
+        self.write_config(bytes)
+    }
+
+    fn begin(&mut self, resource: StoreResource) -> Result<UploadId> {
+        self.warn_of_sync()?;
+        let path = self.temporary(resource)?;
+        let file = self.files.create(&path)?;
+        let id = UploadId(self.next_upload);
+        self.next_upload = self.next_upload.wrapping_add(1);
+        self.uploads.push(Upload { id, resource, file, path });
+        Ok(id)
+    }
+
+    fn write(&mut self, upload: UploadId, bytes: &[u8]) -> Result<()> {
+        match self.uploads.iter().find(|other| other.id == upload) {
+            Some(upload) => self.files.write(upload.file, bytes),
+            None => Err(self.unknown_upload()),
+        }
+    }
+
+    fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
+        let Upload { resource, file, path, .. } = self.take_upload(upload)?;
+        let finished = self.files.finish(file, &NewAttributes::default());
+        let published = finished.and_then(|()| self.publish(&path, resource, name));
+        if published.is_err() {
+            let _ = self.files.remove_file(&path);
+        }
+        published
+    }
+
+    fn abort(&mut self, upload: UploadId) {
+        if let Ok(upload) = self.take_upload(upload) {
+            self.files.discard(upload.file);
+        }
+    }
+
+    fn size(&mut self, resource: StoreResource, name: &Mac) -> Result<Option<u64>> {
+        let path = self.path_of(resource, name);
+        let found = if_there(self.files.inspect(&path))?;
+        let Some(entry) = found.filter(|entry| entry.kind == EntryKind::File) else {
+            return Ok(None);
+        };
+        match entry.size_bytes {
+            Some(size) => Ok(Some(size)),
+            None => {
+                let rule = "the server does not say how long it is";
+                Err(HostsError::rule(HostErrorKind::Other, "inspect", &path, rule))
+            }
+        }
+    }
+
+    fn get(
+        &mut self,
+        resource: StoreResource,
+        name: &Mac,
+        offset_bytes: u64,
+        into: &mut [u8],
+    ) -> Result<usize> {
+        let file = self.open(resource, name)?;
+        let read = self.files.read(file, offset_bytes, into);
+        if read.is_err() {
+            self.forget(resource, name);
+        }
+        read
+    }
+
+    fn list(
+        &mut self,
+        resource: StoreResource,
+        each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let kind = match resource {
+            StoreResource::Packfile => "packfiles",
+            StoreResource::State => "states",
+            StoreResource::Lock => {
+                let directory = join(&self.root, "locks");
+                return self.list_directory(&directory, None, each).map(|_| ());
+            }
+        };
+        if self.is_flat {
+            return self.list_directory(&join(&self.root, kind), None, each).map(|_| ());
+        }
+        for first in 0..=u8::MAX {
+            let directory = join(&self.root, &format!("{kind}/{first:02x}"));
+            if self.list_directory(&directory, Some(first), each)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<()> {
+        self.forget(resource, name);
+        if_there(self.files.remove_file(&self.path_of(resource, name))).map(|_| ())
+    }
+}

@@ -1,0 +1,118 @@
+//! Servers of S3: VersityGW and rclone, each over a folder of its own.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::Server;
+use crate::http::free_port;
+use crate::oracle;
+
+/// Whose server it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Maker {
+    /// VersityGW, which keeps objects as files and their metadata beside them.
+    Versity,
+    /// VersityGW behind TLS, in another region.
+    VersityTls,
+    /// `rclone serve s3`.
+    Rclone,
+}
+
+/// A server of S3.
+#[derive(Debug)]
+pub struct S3Server {
+    _server: Server,
+    folder: TempDir,
+    options: Vec<(&'static str, String)>,
+    /// `127.0.0.1:PORT`.
+    pub authority: String,
+}
+
+/// The one key of every server.
+const KEY: (&str, &str) = ("tiroir-key", "tiroir-secret/+=");
+
+impl S3Server {
+    /// Starts a server without any bucket.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start(maker: Maker) -> Self {
+        let folder = tempfile::Builder::new().prefix("tr-s3-").tempdir().expect("temporary folder");
+        let port = free_port();
+        let authority = format!("127.0.0.1:{port}");
+        let mut options = vec![
+            ("access_key", KEY.0.to_owned()),
+            ("secret_access_key", KEY.1.to_owned()),
+            ("timeout", "20".to_owned()),
+        ];
+        let buckets = folder.path().join("buckets");
+        std::fs::create_dir(&buckets).expect("folder of a server");
+        let mut command = match maker {
+            Maker::Versity | Maker::VersityTls => {
+                let mut command = Command::new(oracle::server("versitygw"));
+                command.args(["--access", KEY.0, "--secret", KEY.1, "--keep-alive", "--quiet"]);
+                command.args(["--port", &authority]);
+                if maker == Maker::VersityTls {
+                    let (certificate, key) = certificate(&folder);
+                    command.arg("--cert").arg(&certificate).arg("--key").arg(key);
+                    command.args(["--region", "eu-test-9"]);
+                    options.push(("tls_ca", certificate.display().to_string()));
+                }
+                let sidecar = folder.path().join("metadata");
+                std::fs::create_dir(&sidecar).expect("folder of a server");
+                command.args(["posix", "--sidecar"]).arg(&sidecar).arg(&buckets);
+                command
+            }
+            Maker::Rclone => {
+                let mut command = Command::new(oracle::server("rclone-s3"));
+                command.args(["serve", "s3", "--addr", &authority, "--log-level", "ERROR"]);
+                command.args(["--config", "/dev/null"]);
+                command.arg("--auth-key").arg(format!("{},{}", KEY.0, KEY.1)).arg(&buckets);
+                command
+            }
+        };
+        if maker != Maker::VersityTls {
+            options.push(("use_tls", "false".to_owned()));
+        }
+        command.env_clear().env("HOME", folder.path()).stderr(Stdio::null());
+        let server = Server::start(&mut command, port);
+        Self { _server: server, folder, options, authority }
+    }
+
+    /// What follows `s3://` for a path of bucket and prefix.
+    #[must_use]
+    pub fn address(&self, path: &str) -> String {
+        format!("{}/{path}", self.authority)
+    }
+
+    /// What a connector is told to reach it.
+    pub fn options(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
+        self.options.iter().map(|(name, value)| (*name, value.clone()))
+    }
+
+    /// Where the object of a bucket lies as a file.
+    #[must_use]
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.folder.path().join("buckets").join(path)
+    }
+}
+
+/// A certificate that the server signed itself, and its key.
+fn certificate(folder: &TempDir) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args(["-subj", "/CN=nas", "-days", "2", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.expect("openssl is missing").success(), "no certificate was made");
+    (certificate, key)
+}

@@ -1,0 +1,144 @@
+//! SSH servers: OpenSSH's and dropbear.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{Server, program};
+use crate::http::free_port;
+use crate::tree::chmod;
+
+/// Which server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// OpenSSH's `sshd`.
+    OpenSsh,
+    /// dropbear, with OpenSSH's `sftp-server`.
+    Dropbear,
+}
+
+/// An SSH server that lets the user of the tests in by a key.
+#[derive(Debug)]
+pub struct Ssh {
+    /// What runs.
+    pub server: Server,
+    folder: PathBuf,
+}
+
+impl Ssh {
+    /// Starts a server whose files are in `folder`, which is made.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed, or does not start.
+    #[must_use]
+    pub fn start(kind: Kind, folder: &Path) -> Self {
+        Self::start_with(kind, folder, |_| String::new())
+    }
+
+    /// The same, with more lines of configuration, made when the keys are there.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed, or does not start.
+    #[must_use]
+    pub fn start_with(kind: Kind, folder: &Path, more: impl FnOnce(&Path) -> String) -> Self {
+        fs::create_dir_all(folder).expect("folder of a server");
+        // Both refuse keys in a place that others may write to.
+        chmod(folder, 0o700);
+        for (name, kind) in [("host_ed25519", "ed25519"), ("host_rsa", "rsa"), ("id", "ed25519")] {
+            keygen(&["-q", "-t", kind, "-N", ""], &folder.join(name));
+        }
+        fs::copy(folder.join("id.pub"), folder.join("authorized_keys")).expect("authorized keys");
+        let port = free_port();
+        let mut command = match kind {
+            Kind::OpenSsh => openssh(folder, port, &more(folder)),
+            Kind::Dropbear => dropbear(folder, port),
+        };
+        let log = fs::File::create(folder.join("log")).expect("log of a server");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let server = Server::start(&mut command, port);
+        Self { server, folder: folder.to_owned() }
+    }
+
+    /// A location on the server, over `port`.
+    #[must_use]
+    pub fn location(&self, port: u16, path: &Path) -> String {
+        format!("sftp://root@127.0.0.1:{port}{}", path.display())
+    }
+
+    /// The private key that opens the server.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.folder.join("id")
+    }
+
+    /// A file that says which keys the server has, if it is reached on `port`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    #[must_use]
+    pub fn known_hosts(&self, port: u16) -> PathBuf {
+        let path = self.folder.join(format!("known_hosts-{port}"));
+        let key = fs::read_to_string(self.folder.join("host_ed25519.pub")).expect("key of a host");
+        fs::write(&path, format!("[127.0.0.1]:{port} {key}")).expect("known hosts");
+        path
+    }
+
+    /// Options for `-o` and `-store-option`, with which the server is reached.
+    #[must_use]
+    pub fn options(&self, port: u16) -> Vec<String> {
+        vec![
+            format!("identity={}", self.key().display()),
+            format!("known_hosts={}", self.known_hosts(port).display()),
+            "ssh_config=none".into(),
+            "ssh_auth_sock=none".into(),
+        ]
+    }
+}
+
+/// Makes a pair of keys.
+///
+/// # Panics
+///
+/// When that fails.
+pub fn keygen(args: &[&str], path: &Path) {
+    let made = Command::new(program(&["ssh-keygen"])).args(args).arg("-f").arg(path).output();
+    let made = made.expect("ssh-keygen");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+fn openssh(folder: &Path, port: u16, more: &str) -> Command {
+    fs::create_dir_all("/run/sshd").expect("what sshd wants to be there");
+    let shown = folder.display();
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {shown}/host_ed25519\n\
+         HostKey {shown}/host_rsa\nAuthorizedKeysFile {shown}/authorized_keys\nPidFile none\n\
+         UsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nStrictModes no\n\
+         Subsystem sftp internal-sftp\nMaxStartups 100\n{more}"
+    );
+    let path = folder.join("sshd_config");
+    fs::write(&path, config).expect("configuration of a server");
+    let mut command = Command::new(program(&["sshd"]));
+    command.args(["-D", "-e", "-f"]).arg(path);
+    command
+}
+
+fn dropbear(folder: &Path, port: u16) -> Command {
+    let key = folder.join("dropbear_ed25519");
+    let converted = Command::new(program(&["dropbearconvert"]))
+        .args(["openssh", "dropbear"])
+        .arg(folder.join("host_ed25519"))
+        .arg(&key)
+        .output()
+        .expect("dropbearconvert");
+    assert!(converted.status.success(), "{}", String::from_utf8_lossy(&converted.stderr));
+    // It takes keys from the home of a user only: here it is given another one.
+    let line = "mount -t tmpfs -o mode=700 none /root && mkdir -m 700 /root/.ssh && \
+                cp \"$0/authorized_keys\" /root/.ssh/ && chmod 600 /root/.ssh/* && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", line]).arg(folder).arg(program(&["dropbear"]));
+    command.args(["-F", "-E", "-s", "-p", &format!("127.0.0.1:{port}"), "-r"]).arg(key);
+    command
+}
