@@ -679,6 +679,9 @@ fn words_of_1_0() {
     assert_eq!(shown.text(), wanted);
     let stores = fs::read_to_string(folder.join("stores.yml")).unwrap();
     assert!(stores.starts_with("version: v1.0.0\ndefault: nas\nstores:\n"), "{stores}");
+    // A store on a disk has no options, and says so.
+    run(&["ls"]).status(USAGE);
+    drop(run(&["config", "repository", "unset", "nas", "c"]).ok());
     run(&["ls"]).status(66);
 }
 
