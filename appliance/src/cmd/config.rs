@@ -18,6 +18,7 @@ use crate::exit::Status;
 use crate::location::{absolute, refuse_empty, split_scheme};
 use crate::open::Context;
 use crate::report;
+use crate::text::json::Line;
 
 /// What stands below the help of these commands.
 const AFTER_HELP: &str = "\
@@ -123,7 +124,14 @@ pub(crate) fn run(
         (Action::Ping, [name]) => {
             let entry = find(kind, name, context)?;
             let what = ping::ping(kind, &entry, context)?;
-            writeln!(out, "configuration OK: {what}")?;
+            if context.globals.json {
+                let mut line = Line::new(out, "ping")?;
+                line.show("name", bare(name))?;
+                line.show("what", what)?;
+                line.end()?;
+            } else {
+                writeln!(out, "configuration OK: {what}")?;
+            }
             Ok(Status::Done)
         }
         (Action::Import, sections) => args.import(kind, sections, context),
@@ -206,7 +214,7 @@ fn parse_pairs(
 fn settled(location: &str) -> Result<Value> {
     refuse_empty(OsStr::new(location), "entry")?;
     let (scheme, rest) = split_scheme(OsStr::new(location));
-    let is_path = scheme.is_none_or(|scheme| matches!(scheme, "fs" | "file" | "ptar"));
+    let is_path = scheme.is_none_or(|scheme| matches!(scheme, "fs" | "file" | "ptar" | "sqlite"));
     if !is_path || rest.is_empty() || rest.to_str().is_some_and(|rest| rest.starts_with('/')) {
         return Ok(Zeroizing::new(location.to_owned()));
     }

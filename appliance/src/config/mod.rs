@@ -30,7 +30,7 @@ pub(crate) mod yaml;
 pub(crate) mod yaml_write;
 
 pub(crate) use place::is_name;
-use settings::{LOCATION, Section};
+use settings::{LOCATION, Section, Value};
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -171,6 +171,7 @@ impl Entry {
         for (key, value) in &section.0 {
             options.set(key.as_str(), value.as_str());
         }
+        let location = with_remote(name, &location);
         Ok(Self {
             location: place::below(OsStr::new(location.as_str()), sub),
             options,
@@ -179,12 +180,35 @@ impl Entry {
     }
 }
 
+/// The location, with a name for the remote of rclone where it has none: stock's
+/// entries, which have the options of the remote beside it, name none.
+fn with_remote(name: &str, location: &str) -> Value {
+    let rest = location.strip_prefix("rclone://").filter(|rest| !rest.contains(':'));
+    let Some(rest) = rest else { return Value::new(location.to_owned()) };
+    // It becomes a part of names of variables.
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let name = if name.chars().all(is_letter) { name } else { "remote" };
+    Value::new(format!("rclone://{name}:{rest}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn globals(folder: &std::path::Path) -> Globals {
         Globals { config: Some(folder.to_owned()), ..Globals::default() }
+    }
+
+    #[test]
+    fn remotes_of_rclone_have_names() {
+        for (name, location, wanted) in [
+            ("drive", "rclone://", "rclone://drive:"),
+            ("my drive", "rclone://a/b", "rclone://remote:a/b"),
+            ("drive", "rclone://other:a", "rclone://other:a"),
+            ("drive", "/srv", "/srv"),
+        ] {
+            assert_eq!(with_remote(name, location).as_str(), wanted);
+        }
     }
 
     #[test]

@@ -31,18 +31,22 @@ pub(crate) fn below(location: &OsStr, sub: &OsStr) -> OsString {
     }
     let bytes = location.as_bytes();
     let (scheme, _) = split_scheme(location);
-    let local = scheme.is_none_or(|scheme| matches!(scheme, "fs" | "file" | "ptar"));
+    let local =
+        scheme.is_none_or(|scheme| matches!(scheme, "fs" | "file" | "ptar" | "sqlite" | "rclone"));
     let start = scheme.map_or(0, |scheme| scheme.len() + 1);
     let has_slashes = scheme.is_some() && bytes[start..].starts_with(b"//");
     let start = if has_slashes { start + 2 } else { start };
-    // A server has its host before the path.
-    let path = if has_slashes && !local {
+    // A server has its host before the path, and rclone a remote.
+    let path = if scheme == Some("rclone") {
+        let colon = bytes[start..].iter().position(|byte| *byte == b':');
+        colon.map_or(start, |colon| start + colon + 1)
+    } else if has_slashes && !local {
         let slash = bytes[start..].iter().position(|byte| *byte == b'/');
         slash.map_or(bytes.len(), |slash| start + slash)
     } else {
         start
     };
-    let has_host = path > start;
+    let has_host = path > start && !local;
     let encoded;
     let sub = if local {
         sub.as_bytes()
@@ -122,7 +126,10 @@ mod tests {
             ("sftp://nas/srv", "/a", "sftp://nas/a"),
             ("s3://host/bucket/x", "../../../a", "s3://host/a"),
             ("rclone://", "a/b", "rclone://a/b"),
-            ("rclone:remote", "a", "rclone:remote/a"),
+            ("rclone://remote:", "a%", "rclone://remote:a%"),
+            ("rclone://remote:dir/x", "a", "rclone://remote:dir/x/a"),
+            ("rclone://remote:dir/x", "/a", "rclone://remote:/a"),
+            ("sqlite:///srv", "a.db", "sqlite:///srv/a.db"),
         ] {
             assert_eq!(below(OsStr::new(location), OsStr::new(sub)), wanted, "{location} {sub}");
         }
