@@ -428,6 +428,9 @@ impl Running {
             stderr: collect(self.stderr.take()),
             elapsed: self.start.elapsed(),
         };
+        if std::env::var_os("TIROIR_TIMES").is_some() {
+            eprintln!("{:?} {}", outcome.elapsed, outcome.line);
+        }
         assert!(in_time, "killed after {:?}\n{}", self.timeout, outcome.report());
         outcome
     }

@@ -101,7 +101,9 @@ fn main_job() {
         let location = ssh.location(port, &source);
         let mut backup = at(&sandbox, &ssh, port, &place);
         with(backup.arg("backup"), "-o", &ssh.options(port));
-        backup.arg(&location).run().status(0);
+        let peak = backup.arg(&location).measure(&sandbox.path("stderr"));
+        assert!(peak.status.success(), "{peak:?}");
+        assert!(peak.resident_bytes <= 24 << 20, "{peak:?}");
         let mut backup = at(&sandbox, &ssh, port, &place);
         with(backup.args(["-json", "backup"]), "-o", &ssh.options(port));
         let second = backup.arg(&location).run().status(0);

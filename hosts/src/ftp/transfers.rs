@@ -16,7 +16,7 @@ use crate::remote::{NewAttributes, ReadId, WriteId};
 const SKIP_BYTES_MAX: u64 = 64 * 1024;
 
 /// How long a server has to say that a transfer was broken off.
-const BREAK_TIME: Duration = Duration::from_secs(3);
+const BREAK_TIME: Duration = Duration::from_millis(500);
 
 /// A file being written.
 #[derive(Debug)]
