@@ -50,12 +50,11 @@ pub fn absolute(path: &OsStr) -> Option<PathBuf> {
     locations::absolute(path).ok()
 }
 
-/// Path of a location, and how it is shown.
+/// Path of a location, if it is on this machine, and how it is shown.
 #[must_use]
-pub fn location(text: &OsStr) -> Option<(PathBuf, String)> {
+pub fn location(text: &OsStr) -> Option<(Option<PathBuf>, String)> {
     let location = Location::parse(text, &Options::default()).ok()?;
-    let path = location.path().map(Path::to_path_buf).unwrap_or_default();
-    Some((path, location.to_string()))
+    Some((location.path().map(Path::to_path_buf), location.to_string()))
 }
 
 /// Nanoseconds of a duration.

@@ -51,7 +51,8 @@ impl Address {
         if let Some(login) = login {
             let mut parts = login.splitn(2, |byte| *byte == b':');
             address.user = parts.next().filter(|user| !user.is_empty()).map(text_of).transpose()?;
-            address.password = parts.next().map(text_of).transpose()?.map(Zeroizing::new);
+            let password = parts.next().filter(|password| !password.is_empty());
+            address.password = password.map(text_of).transpose()?.map(Zeroizing::new);
         }
         (address.host, address.port) = host_and_port(place)?;
         Ok(address)
