@@ -386,3 +386,22 @@ pub fn size_bytes(path: &Path) -> u64 {
         .map(|metadata| metadata.len())
         .sum()
 }
+
+/// Names of regular files in a tree.
+///
+/// # Panics
+///
+/// When it cannot be read.
+#[must_use]
+pub fn regular_files(root: &Path) -> usize {
+    let mut count = 0;
+    for entry in fs::read_dir(root).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let kind = entry.file_type().expect("its kind");
+        if kind.is_dir() {
+            count += regular_files(&entry.path());
+        }
+        count += usize::from(kind.is_file());
+    }
+    count
+}

@@ -135,8 +135,10 @@ fn dropbear(folder: &Path, port: u16) -> Command {
         .expect("dropbearconvert");
     assert!(converted.status.success(), "{}", String::from_utf8_lossy(&converted.stderr));
     // It takes keys from the home of a user only: here it is given another one.
-    let line = "mount -t tmpfs -o mode=700 none /root && mkdir -m 700 /root/.ssh && \
-                cp \"$0/authorized_keys\" /root/.ssh/ && chmod 600 /root/.ssh/* && exec \"$@\"";
+    let line = "home=$(getent passwd \"$(id -u)\" | cut -d: -f6) && \
+                mount -t tmpfs -o mode=700 none \"$home\" && mkdir -m 700 \"$home/.ssh\" && \
+                cp \"$0/authorized_keys\" \"$home/.ssh/\" && \
+                chmod 600 \"$home/.ssh/authorized_keys\" && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", line]).arg(folder).arg(program(&["dropbear"]));
     command.args(["-F", "-E", "-s", "-p", &format!("127.0.0.1:{port}"), "-r"]).arg(key);
