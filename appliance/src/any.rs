@@ -71,6 +71,10 @@ impl Importer for AnyImporter {
         importer!(self, importer => importer.stat(path, hint, into))
     }
 
+    fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {
+        importer!(self, importer => importer.foresee(path, hint, into))
+    }
+
     fn open(&mut self, path: &[u8], expected: &Attributes) -> Result<()> {
         importer!(self, importer => importer.open(path, expected))
     }

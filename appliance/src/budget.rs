@@ -22,6 +22,7 @@ use tiroir_core::codec::{
 use tiroir_core::error::FormatError;
 use tiroir_core::pipeline::Batch;
 use tiroir_core::repository::{IO_BYTES, Memory, OUT_BYTES};
+use tiroir_hosts::parallel::Width;
 
 use crate::error::{Failure, Result};
 use crate::exit::Status;
@@ -40,6 +41,17 @@ pub(crate) const BUDGET_BYTES_DEFAULT_MAX: u64 = 256 * MIB;
 
 /// The program itself, its stack, SQLite and the buffers of connectors.
 const PROCESS_BYTES: u64 = 4 * MIB;
+
+/// What connectors may take beside that where the budget is larger, at most.
+const CONNECTORS_BYTES_MAX: u64 = 12 * MIB;
+
+/// What a further connection takes, with what was read or is to be written over it.
+const CONNECTION_BYTES: u64 = 4 * MIB;
+
+/// Blocks that wait of files that are read or written at once, in the smallest
+/// budget, and as many more for each further connection.
+const BLOCKS_MIN: usize = 4;
+const BLOCKS_MORE: usize = 16;
 
 /// What the spools of one command hold in memory.
 const SPOOLS_BYTES: u64 = 3 * MIB / 2;
@@ -69,6 +81,18 @@ pub(crate) const WORK_ROOM_BYTES: usize = 16 * 1024 * 1024;
 pub(crate) fn default_bytes() -> u64 {
     let available = machine::Memory::read().map_or(0, |memory| memory.available_bytes);
     (available / 4).clamp(BUDGET_BYTES_MIN, BUDGET_BYTES_DEFAULT_MAX)
+}
+
+/// The part of the process: more connections where there is more.
+fn process_bytes(budget_bytes: u64) -> u64 {
+    (budget_bytes / 6).clamp(PROCESS_BYTES, PROCESS_BYTES + CONNECTORS_BYTES_MAX)
+}
+
+/// How many files are read from a server, or written to one, at once.
+pub(crate) fn width(budget_bytes: u64) -> Width {
+    let more = (process_bytes(budget_bytes) - PROCESS_BYTES) / CONNECTION_BYTES;
+    let more = usize::try_from(more).unwrap_or(0);
+    Width { threads: 1 + more, blocks: BLOCKS_MIN + BLOCKS_MORE * more }
 }
 
 /// How much of the budget one repository gets.
@@ -104,6 +128,7 @@ pub(crate) struct Part {
 /// Everything that a budget is divided into.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Parts {
+    process_bytes: u64,
     index_cache_bytes: u64,
     index_filter_bytes: u64,
     encode_bytes: u64,
@@ -115,6 +140,7 @@ impl Parts {
     /// `work_bytes` at least. It may get less.
     pub(crate) fn of(budget_bytes: u64, work_bytes: u64) -> Self {
         let mut parts = Self {
+            process_bytes: process_bytes(budget_bytes),
             index_cache_bytes: (budget_bytes / 16)
                 .clamp(INDEX_CACHE_BYTES_MIN, INDEX_CACHE_BYTES_MAX),
             index_filter_bytes: (budget_bytes / 24)
@@ -134,7 +160,11 @@ impl Parts {
     pub(crate) fn list(&self) -> [Part; 9] {
         let part = |name, bytes, what| Part { name, bytes, what };
         [
-            part("process", PROCESS_BYTES, "the program itself, its stack, SQLite, connectors"),
+            part(
+                "process",
+                self.process_bytes,
+                "the program itself, its stack, SQLite, connectors",
+            ),
             part("spools", SPOOLS_BYTES, "what waits to be written to spools, or was read of them"),
             part("index", self.index_cache_bytes, "pages, fences, what is sorted, marks"),
             part("filter", self.index_filter_bytes, "the index's answer to most misses"),

@@ -6,11 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use tiroir_core::exporter::Exporter;
 use tiroir_core::host::HostErrorKind;
+use tiroir_core::importer::Importer;
 use tiroir_hosts::address::Address;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::ftp::FtpFiles;
 use tiroir_hosts::http::store::HttpStore;
+use tiroir_hosts::parallel::Width;
+use tiroir_hosts::parallel::ahead::AheadImporter;
+use tiroir_hosts::parallel::behind::BehindExporter;
 use tiroir_hosts::remote::RemoteFiles;
 use tiroir_hosts::remote::exporter::FilesExporter;
 use tiroir_hosts::remote::importer::{FilesImporter, clean};
@@ -27,6 +32,12 @@ use crate::any::{AnyExporter, AnyImporter};
 use crate::location::{Remote, Scheme};
 use crate::report;
 
+/// The option that says how many connections a source or a destination may have.
+const CONNECTIONS: &str = "connections";
+
+/// Connections that can be asked for.
+const CONNECTIONS_MAX: usize = 16;
+
 /// What connectors are told of this machine and this run.
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings {
@@ -36,6 +47,8 @@ pub(crate) struct Surroundings {
     pub(crate) spool: PathBuf,
     /// Set when the work should stop.
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// How many files are read or written at once, where nothing else is said.
+    pub(crate) width: Width,
 }
 
 /// A server that keeps files in directories, and a place on it.
@@ -147,15 +160,65 @@ pub(crate) fn importer(remote: &Remote, around: &Surroundings) -> Result<AnyImpo
     Ok(AnyImporter::Files(Box::new(importer)))
 }
 
-/// Where a restore to a server goes.
+/// Has files read ahead, over as many connections as the option `connections` says.
+///
+/// # Errors
+///
+/// A number that is none.
+pub(crate) fn ahead(
+    importer: AnyImporter,
+    remote: &Remote,
+    around: &Surroundings,
+) -> Result<AheadImporter<AnyImporter>, HostsError> {
+    let width = width(remote, around)?;
+    let (remote, around) = (remote.clone(), around.clone());
+    let connect = move || -> Result<Box<dyn Importer<Error = HostsError>>, HostsError> {
+        Ok(Box::new(self::importer(&remote, &around)?))
+    };
+    Ok(AheadImporter::new(importer, width, Arc::new(connect)))
+}
+
+/// What the option `connections` says, which counts the first one too.
+fn width(remote: &Remote, around: &Surroundings) -> Result<Width, HostsError> {
+    let threads = match remote.options.number::<usize>(CONNECTIONS)? {
+        Some(connections) => connections.clamp(1, CONNECTIONS_MAX) - 1,
+        // Each would be a process of rclone's, of dozens of mebibytes.
+        None if remote.scheme == Scheme::Rclone => 0,
+        None => around.width.threads,
+    };
+    Ok(Width { threads, ..around.width })
+}
+
+/// Where a restore to a server goes, with several files written at once.
 ///
 /// # Errors
 ///
 /// As of [`importer`].
-pub(crate) fn exporter(
+pub(crate) fn behind(
     remote: &Remote,
     around: &Surroundings,
     skip_permissions: bool,
+) -> Result<BehindExporter<AnyExporter>, HostsError> {
+    let width = width(remote, around)?;
+    let first = exporter(remote, around, skip_permissions, true)?;
+    let (remote, around) = (remote.clone(), around.clone());
+    let connect = move || -> Result<Box<dyn Exporter<Error = HostsError>>, HostsError> {
+        Ok(Box::new(exporter(&remote, &around, skip_permissions, false)?))
+    };
+    Ok(BehindExporter::new(first, width, Arc::new(connect)))
+}
+
+/// Where a restore to a server goes. The first makes the target.
+///
+///
+/// # Errors
+///
+/// As of [`importer`].
+fn exporter(
+    remote: &Remote,
+    around: &Surroundings,
+    skip_permissions: bool,
+    is_first: bool,
 ) -> Result<AnyExporter, HostsError> {
     if remote.scheme == Scheme::S3 {
         refuse_unknown(remote, &s3::OPTIONS)?;
@@ -163,7 +226,10 @@ pub(crate) fn exporter(
         return Ok(AnyExporter::S3(Box::new(exporter.with_warnings(report::warn))));
     }
     let server = files(remote, around)?;
-    let exporter = FilesExporter::open(server.files, &server.path)?;
+    let exporter = match is_first {
+        true => FilesExporter::open(server.files, &server.path)?,
+        false => FilesExporter::join(server.files, &server.path)?,
+    };
     let exporter = exporter.with_skip_permissions(skip_permissions).with_warnings(report::warn);
     Ok(AnyExporter::Files(Box::new(exporter)))
 }
@@ -200,7 +266,7 @@ fn path_of(remote: &Remote, address_path: &[u8]) -> Vec<u8> {
 }
 
 fn refuse_unknown(remote: &Remote, known: &[&str]) -> Result<(), HostsError> {
-    match remote.options.unknown(known) {
+    match remote.options.unknown(&[known, &[CONNECTIONS]].concat()) {
         None => Ok(()),
         Some(name) => Err(HostsError::rule(
             HostErrorKind::Other,
@@ -275,7 +341,8 @@ fn rclone(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> 
     let mut arguments: Vec<String> = arguments.map(Into::into).into();
     arguments.push(format!("{name}:/"));
     let mut dial = CommandDial::new(shown, program, arguments);
-    let is_ours = |name: &str| patience::OPTIONS.contains(&name) || name == "rclone";
+    let is_ours =
+        |name: &str| patience::OPTIONS.contains(&name) || ["rclone", CONNECTIONS].contains(&name);
     for option in remote.options.names().filter(|name| !is_ours(name)) {
         let variable = option.strip_prefix("rclone_").unwrap_or(option);
         let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -197,6 +197,7 @@ impl<'g> Context<'g> {
                 .unwrap_or_else(|| PathBuf::from("/")),
             spool: self.spool_directory(),
             cancelled: Arc::clone(&self.cancelled),
+            width: budget::width(self.budget_bytes()),
         }
     }
 
@@ -509,7 +510,7 @@ impl<'g> Context<'g> {
     }
 
     /// Processors that may be used.
-    fn processors(&self) -> usize {
+    pub(crate) fn processors(&self) -> usize {
         let asked = self.globals.concurrency.and_then(|count| usize::try_from(count).ok());
         match asked {
             Some(count) if count > 0 => count,

@@ -57,6 +57,23 @@ pub trait Exporter {
     /// The connector's.
     fn finish_file(&mut self, info: Option<&FileInfo<'_>>) -> Result<(), Self::Error>;
 
+    /// Tells of files whose [`finish_file`](Self::finish_file) returned before they
+    /// were finished, and which could not be: by path, once each. With `wait`, all
+    /// that was finished until now is there, or told of, when this returns. An
+    /// exporter that finishes files at once has nothing to tell.
+    ///
+    /// # Errors
+    ///
+    /// The connector's, where nothing more can be done at all.
+    fn failures(
+        &mut self,
+        wait: bool,
+        each: &mut dyn FnMut(&[u8], Self::Error),
+    ) -> Result<(), Self::Error> {
+        let _ = (wait, each);
+        Ok(())
+    }
+
     /// Forgets the file that was begun.
     fn abandon_file(&mut self);
 

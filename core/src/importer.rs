@@ -39,6 +39,12 @@ pub struct Attributes {
     pub content_type: Vec<u8, CONTENT_TYPE_BYTES_MAX>,
 }
 
+/// Files that are named ahead of the one that is open, at most.
+pub const FILES_AHEAD_MAX: usize = 64;
+
+/// Longest hint, in bytes.
+pub const HINT_BYTES_MAX: usize = 1024;
+
 /// Takes the name of a child, and a hint: see [`Importer::list`].
 pub type Each<'e, E> = dyn FnMut(&[u8], &[u8]) -> Result<(), E> + 'e;
 
@@ -61,7 +67,7 @@ pub trait Importer {
 
     /// Calls `each` with the name of every child of a directory, in any order,
     /// and with a hint: what the listing said of it, in the connector's own
-    /// form, given back to [`stat`](Self::stat). At most 1 KiB.
+    /// form, given back to [`stat`](Self::stat). At most [`HINT_BYTES_MAX`].
     ///
     /// # Errors
     ///
@@ -78,6 +84,27 @@ pub trait Importer {
     ///
     /// The connector's, of kind *not found* when the entry vanished.
     fn stat(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> Result<(), Self::Error>;
+
+    /// How many files this reads ahead of the one that is open: so many
+    /// [`expect`](Self::expect) may name, at most [`FILES_AHEAD_MAX`]. None, unless
+    /// the importer says otherwise.
+    fn files_ahead(&self) -> usize {
+        0
+    }
+
+    /// Fills in the attributes of an entry that a hint of the listing tells
+    /// completely, as [`stat`](Self::stat) would, without asking anybody. Returns
+    /// whether it did; only regular files matter.
+    fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {
+        let _ = (path, hint, into);
+        false
+    }
+
+    /// Says that a regular file will probably be opened soon, after those that were
+    /// named before it. What is not opened in that order is not wanted any more.
+    fn expect(&mut self, path: &[u8], hint: &[u8]) {
+        let _ = (path, hint);
+    }
 
     /// Opens a regular file to be read from its start. One at a time.
     ///

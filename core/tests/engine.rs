@@ -535,6 +535,28 @@ fn a_pipeline_changes_nothing() {
     assert_eq!(inline, queued);
 }
 
+/// Whoever reads ahead is told exactly what is read then, in that order.
+#[test]
+fn what_will_be_read_is_told() {
+    for ahead in [1, 5, 64] {
+        let mut importer = tree();
+        importer.ahead = ahead;
+        let (_, store) = back_up(new_store(), 2, &mut importer);
+        let (_, alone) = back_up(new_store(), 2, &mut tree());
+        assert_eq!(layout(store.clone()), layout(alone));
+        let opened = core::mem::take(&mut importer.opened);
+        assert!(opened.len() > 700);
+        assert!(opened.iter().all(|(_, told)| *told));
+        let names = ["00100", "00101", "00650"].map(|n| format!("/srv/data/many/{n}").into_bytes());
+        for name in &names {
+            importer.entry_mut(name).unwrap().attributes.mod_time.secs += 1;
+        }
+        let (report, _) = back_up(store, 4, &mut importer);
+        assert!(report.unwrap().unchanged > 700);
+        assert!(importer.opened.into_iter().eq(names.map(|name| (name, true))), "{ahead}");
+    }
+}
+
 /// Every byte of every file of the store matters to the check.
 #[test]
 fn every_flipped_byte_is_found() {

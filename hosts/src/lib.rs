@@ -45,6 +45,7 @@ pub mod http;
 pub mod index;
 pub mod link_table;
 pub mod options;
+pub mod parallel;
 pub mod ptar;
 pub mod remote;
 pub mod s3;

@@ -132,7 +132,7 @@ fn fewer_connections() {
         }
         let id = files.create(&path("new")).expect("create");
         files.write(id, b"content").expect("write");
-        files.finish(id, &NewAttributes::default()).expect("finish");
+        files.finish(id, &NewAttributes::default(), true).expect("finish");
         assert_eq!(fs::read(server.files().join("new")).expect("new"), b"content");
     }
 }

@@ -209,10 +209,11 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         }
         Source::Remote(remote) => {
             let ignore = args.patterns(None)?.build()?;
-            let mut importer = open_remote(&remote, context)?.with_ignore(ignore);
+            let importer = open_remote(&remote, context)?.with_ignore(ignore);
             if let Some(top) = importer.ignored_root() {
                 warn_of_ignored_root(top);
             }
+            let mut importer = connect::ahead(importer, &remote, &context.surroundings())?;
             return args.store(context, opened, &mut importer, out);
         }
         Source::Paths { paths, .. } => paths,

@@ -22,6 +22,7 @@ use tiroir_hosts::stdio::StdinImporter;
 use super::backup::{Place, Provenance, open_importer, open_remote, summary, tell};
 use super::{read_chunk_bytes, stock_chunk_bytes};
 use crate::budget::{Plan, Share};
+use crate::connect;
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
 use crate::filter::Filters;
@@ -199,7 +200,9 @@ impl Args {
                         writing.back_up(&mut session, &mut StdinImporter::new(name))?;
                     }
                     Place::Remote(remote) => {
-                        let mut importer = open_remote(remote, context)?;
+                        let importer = open_remote(remote, context)?;
+                        let around = context.surroundings();
+                        let mut importer = connect::ahead(importer, remote, &around)?;
                         writing.back_up(&mut session, &mut importer)?;
                     }
                 }

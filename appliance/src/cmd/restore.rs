@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tiroir_core::exporter::Exporter;
 use tiroir_core::host::{HostError as _, HostErrorKind};
@@ -15,6 +16,8 @@ use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::exporter::FsExporter;
 use tiroir_hosts::link_table::LinkTable;
 use tiroir_hosts::options::Options as ConnectorOptions;
+use tiroir_hosts::parallel::Width;
+use tiroir_hosts::parallel::behind::BehindExporter;
 
 use super::cat::each_chunk;
 use super::{read_chunk_bytes, refuse_filters};
@@ -223,12 +226,19 @@ fn to_directory(
     memory: &mut [u8],
     out: &mut dyn Write,
 ) -> Result<Status> {
-    let mut exporter = FsExporter::open(path)
-        .map_err(|error| no_target(path.display(), error))?
-        .with_skip_permissions(args.skip_permissions)
-        .with_warnings(report::warn);
+    let (target, skip_permissions) = (path.to_owned(), args.skip_permissions);
+    let open = move || {
+        let exporter = FsExporter::open(&target)?;
+        Ok(exporter.with_skip_permissions(skip_permissions).with_warnings(report::warn))
+    };
+    let first = open().map_err(|error| no_target(path.display(), error))?;
+    // One thread writes while another reads: a disk is shared by all.
+    let threads = usize::from(context.processors() > 1);
+    let width = Width { threads, ..context.surroundings().width };
+    let connect = Arc::new(move || Ok(Box::new(open()?) as Box<dyn Exporter<Error = HostsError>>));
+    let mut exporter = BehindExporter::new(first, width, connect);
     let work = (args, context, repo, snapshot, source);
-    with_exporter(work, &mut exporter, memory, out, |exporter| Ok(exporter.finish()?))
+    with_exporter(work, &mut exporter, memory, out, |exporter| Ok(exporter.first().finish()?))
 }
 
 /// Restores into a directory of a server.
@@ -241,7 +251,7 @@ fn to_server(
     memory: &mut [u8],
     out: &mut dyn Write,
 ) -> Result<Status> {
-    let mut exporter = connect::exporter(remote, &context.surroundings(), args.skip_permissions)
+    let mut exporter = connect::behind(remote, &context.surroundings(), args.skip_permissions)
         .map_err(|error| no_target(remote, error))?;
     let work = (args, context, repo, snapshot, source);
     with_exporter(work, &mut exporter, memory, out, |_| Ok(()))

@@ -14,6 +14,7 @@
 //! Memory: [`backup_bytes`], lent by the caller, and the write-behind buffers
 //! of about twenty spools.
 
+mod ahead;
 mod entry;
 mod trees;
 
@@ -44,6 +45,7 @@ use crate::wire::msgpack::Writer;
 use crate::wire::path;
 use crate::wire::summary::Summary;
 
+use self::ahead::{Ahead, Record};
 use self::entry::{EntryError, Outcome, Place};
 use super::previous::{PreviousDirectory, newest_like};
 
@@ -213,6 +215,8 @@ struct Listing<'m, L: Lend> {
     /// Names of directories with a slash behind, the order in which they are
     /// entered.
     directories: EngineSorter<'m, L>,
+    /// For an importer that reads ahead.
+    ahead: Ahead<HostSpool<L>>,
 }
 
 /// Takes a snapshot of what `importer` reads.
@@ -290,6 +294,7 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
     let mut listing = Listing::<L> {
         names: sorter::<L>(host, names, byte_order)?,
         directories: sorter::<L>(host, directories, byte_order)?,
+        ahead: Ahead::new(host.spool()?),
     };
     let indexes = Indexes::<L> {
         content_types: sorter::<L>(host, content_types, byte_order_reversed)?,
@@ -469,13 +474,12 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         let (repository, slot) = (&mut *self.session.repository, self.content.slot());
         self.is_same = self.previous.load(repository, directory, slot, self.tree)?;
         self.files_same &= self.is_same;
-        let (mut summary, mut directories) = (Summary::default(), 0);
-        let mut space = Space::default();
-        let mut sorted = listing.names.finish()?;
-        while let Some((name, hint)) = sorted.next()? {
-            let child = Child { directory, name, hint };
-            directories += self.child(child, &mut space, &mut summary, &mut listing.directories)?;
-        }
+        let mut summary = Summary::default();
+        let directories = if self.importer.files_ahead() > 0 {
+            self.children_ahead(directory, listing, &mut summary)?
+        } else {
+            self.children(directory, listing, &mut summary)?
+        };
         self.files_same &= self.previous.has_all()?;
         self.keep_dirpack(directory)?;
         self.note_directory(directory, &summary, directories, failed_now)?;
@@ -488,6 +492,43 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         }
         listing.directories.reset()?;
         Ok(())
+    }
+
+    /// Stores the entries of a directory, and returns how many are directories.
+    fn children(
+        &mut self,
+        directory: &[u8],
+        listing: &mut Listing<'_, L>,
+        summary: &mut Summary,
+    ) -> Result<u64, Error<L::Error>> {
+        let (mut space, mut directories) = (Space::default(), 0);
+        let mut sorted = listing.names.finish()?;
+        while let Some((name, hint)) = sorted.next()? {
+            let child = Child { directory, name, hint };
+            directories += self.child(child, &mut space, summary, &mut listing.directories)?;
+        }
+        Ok(directories)
+    }
+
+    /// The same, for an importer that reads ahead.
+    fn children_ahead(
+        &mut self,
+        directory: &[u8],
+        listing: &mut Listing<'_, L>,
+        summary: &mut Summary,
+    ) -> Result<u64, Error<L::Error>> {
+        let (mut space, mut record, mut directories) = (Space::default(), Record::default(), 0);
+        listing.ahead.fill::<L>(&mut listing.names)?;
+        loop {
+            let (importer, previous) = (&mut *self.importer, &mut self.previous);
+            let memory = (&mut record, &mut space);
+            listing.ahead.look(directory, importer, previous, memory, self.entry)?;
+            if !listing.ahead.next(&mut record)? {
+                return Ok(directories);
+            }
+            let child = Child { directory, name: record.name(), hint: record.hint() };
+            directories += self.child(child, &mut space, summary, &mut listing.directories)?;
+        }
     }
 
     /// Lists a directory into `names`. The inner error is the importer's.

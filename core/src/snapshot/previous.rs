@@ -197,25 +197,57 @@ impl<'m, P: Spool> PreviousDirectory<'m, P> {
         self.entry().is_some_and(|(entry, _)| entry.is_directory())
     }
 
+    /// The entry of that name, for a look ahead of [`find`](Self::find), which it
+    /// leaves where it is. `at` is where the look begins, 0 for the first, and goes
+    /// forward to that name; `memory` takes the entry.
+    pub(super) fn peek<'e>(
+        &mut self,
+        at: &mut u64,
+        name: &[u8],
+        memory: &'e mut [u8],
+    ) -> Result<Option<Entry<'e>>, P::Error> {
+        while let Some(body_bytes) = self.read_frame(*at, memory)? {
+            let Ok(held) = Entry::name(&memory[..body_bytes - MAC_BYTES]) else { break };
+            match held.cmp(name) {
+                Ordering::Less => *at += (FRAME_HEAD_BYTES + body_bytes) as u64,
+                Ordering::Greater => break,
+                Ordering::Equal => {
+                    return Ok(Entry::parse(&memory[..body_bytes - MAC_BYTES]).ok());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the entry and the MAC of the frame at `at` into `memory`, and returns
+    /// their length; nothing where there is no frame that fits.
+    fn read_frame(&mut self, at: u64, memory: &mut [u8]) -> Result<Option<usize>, P::Error> {
+        let left = self.frames.len().saturating_sub(at);
+        let mut head = [0; FRAME_HEAD_BYTES];
+        if left < FRAME_HEAD_BYTES as u64 {
+            return Ok(None);
+        }
+        self.frames.read_at(at, &mut head)?;
+        let Ok(Some(length)) = Frame::length_bytes(&head) else { return Ok(None) };
+        let body_bytes = length - FRAME_HEAD_BYTES;
+        if left < length as u64 || body_bytes > memory.len() {
+            return Ok(None);
+        }
+        self.frames.read_at(at + FRAME_HEAD_BYTES as u64, &mut memory[..body_bytes])?;
+        Ok(Some(body_bytes))
+    }
+
     /// Reads the next frame; a frame that is none ends the directory.
     fn advance(&mut self) -> Result<bool, P::Error> {
         self.entry_bytes = 0;
-        let left = self.frames.len() - self.at;
-        let mut head = [0; FRAME_HEAD_BYTES];
-        if left < FRAME_HEAD_BYTES as u64 {
-            return Ok(false);
-        }
-        self.frames.read_at(self.at, &mut head)?;
-        let Ok(Some(length)) = Frame::length_bytes(&head) else { return Ok(false) };
-        let body_bytes = length - FRAME_HEAD_BYTES;
         // An entry of the largest size does not fit with its MAC: it is stored
         // anew, as if it were not there.
-        if left < length as u64 || body_bytes > self.memory.len() {
-            return Ok(false);
-        }
-        self.frames.read_at(self.at + FRAME_HEAD_BYTES as u64, &mut self.memory[..body_bytes])?;
+        let memory = core::mem::take(&mut self.memory);
+        let body_bytes = self.read_frame(self.at, memory);
+        self.memory = memory;
+        let Some(body_bytes) = body_bytes? else { return Ok(false) };
         self.frame_at = self.at;
-        self.at += length as u64;
+        self.at += (FRAME_HEAD_BYTES + body_bytes) as u64;
         self.entry_bytes = body_bytes - MAC_BYTES;
         Ok(true)
     }

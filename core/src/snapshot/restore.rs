@@ -192,7 +192,8 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
             if !is_component(place.target) {
                 return Err(broken(FormatError::Field("kind: the root is no directory")));
             }
-            return self.entry(place, &entry, memory).map(drop);
+            self.entry(place, &entry, memory)?;
+            return self.late_failures(true);
         }
         let place = Place { source, target: b"" };
         if !self.directory(place)? {
@@ -220,11 +221,29 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
                 }
                 WalkEvent::Entry => self.entry(place, &step.entry, memory)?,
             }
+            self.late_failures(false)?;
         }
         let (entry, _) = entry_at(self.repository, self.trees, source, memory)?;
         let len = copy_entry(&entry, entry_memory)?;
         let entry = Entry::parse(&entry_memory[..len]).map_err(broken)?;
-        self.leave(Place { source, target: b"" }, &entry, memory)
+        self.leave(Place { source, target: b"" }, &entry, memory)?;
+        self.late_failures(true)
+    }
+
+    /// Takes note of files that could not be finished after all.
+    fn late_failures(&mut self, wait: bool) -> Result<(), Error<L::Error>> {
+        let Self { exporter, report, progress, .. } = self;
+        let mut fatal = None;
+        exporter.failures(wait, &mut |path, error| {
+            report.restored = report.restored.saturating_sub(1);
+            report.failed += 1;
+            let error = Error::Host(error);
+            progress(&Event::Failed { path, error: &error });
+            if is_fatal(&error) {
+                fatal = Some(error);
+            }
+        })?;
+        fatal.map_or(Ok(()), Err)
     }
 
     /// Makes a directory, and says whether it can be entered.
@@ -390,14 +409,22 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
     /// Reports a failure, or ends the work if everything else would fail too.
     fn failed(&mut self, place: Place<'_>, error: Error<L::Error>) -> Result<(), Error<L::Error>> {
         match &error {
-            Error::Cancelled | Error::Memory { .. } => return Err(error),
-            Error::Host(host) if host.kind() == HostErrorKind::NoSpace => return Err(error),
+            _ if is_fatal(&error) => return Err(error),
             Error::Damaged { .. } | Error::Missing(_) => self.report.damaged += 1,
             _ => {}
         }
         self.report.failed += 1;
         (self.progress)(&Event::Failed { path: place.target, error: &error });
         Ok(())
+    }
+}
+
+/// Whether everything else would fail too.
+fn is_fatal<E: HostError>(error: &Error<E>) -> bool {
+    match error {
+        Error::Cancelled | Error::Memory { .. } => true,
+        Error::Host(host) => host.kind() == HostErrorKind::NoSpace,
+        _ => false,
     }
 }
 

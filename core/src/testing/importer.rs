@@ -38,6 +38,12 @@ pub struct MemImporter {
     next_inode: u32,
     /// The open file, and how much of it is read.
     open: Option<(Vec<u8>, usize)>,
+    /// Files that it wants to be told ahead.
+    pub ahead: usize,
+    /// Files that were told and are not opened yet.
+    told: Vec<Vec<u8>>,
+    /// Files that were opened, and whether they were told before.
+    pub opened: Vec<(Vec<u8>, bool)>,
 }
 
 impl MemImporter {
@@ -46,7 +52,15 @@ impl MemImporter {
     #[must_use]
     pub fn new(root: &[u8]) -> Self {
         let entries = BTreeMap::new();
-        let mut importer = Self { root: root.to_vec(), entries, next_inode: 1, open: None };
+        let mut importer = Self {
+            root: root.to_vec(),
+            entries,
+            next_inode: 1,
+            open: None,
+            ahead: 0,
+            told: Vec::new(),
+            opened: Vec::new(),
+        };
         importer.directory(root);
         importer
     }
@@ -190,7 +204,24 @@ impl Importer for MemImporter {
         Ok(())
     }
 
+    fn files_ahead(&self) -> usize {
+        self.ahead
+    }
+
+    fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {
+        self.stat(path, hint, into).is_ok() && mode::is_regular(into.mode)
+    }
+
+    fn expect(&mut self, path: &[u8], hint: &[u8]) {
+        assert_eq!(self.entry(path).map(self::hint).as_ref().map(|own| &own[..]), Some(hint));
+        self.told.push(path.to_vec());
+        assert!(self.told.len() <= self.ahead, "more files are told than were asked for");
+    }
+
     fn open(&mut self, path: &[u8], _expected: &Attributes) -> Result<(), TestError> {
+        let told = self.told.iter().position(|told| told == path);
+        self.told.drain(..told.map_or(0, |place| place + 1));
+        self.opened.push((path.to_vec(), told.is_some()));
         if self.open.is_some() {
             return Err(TestError::Misuse("two files open at a time"));
         }

@@ -104,7 +104,7 @@ fn put<F: RemoteFiles>(server: &mut F, path: &[u8], bytes: &[u8]) {
     for piece in bytes.chunks(70_001) {
         server.write(id, piece).unwrap();
     }
-    server.finish(id, &NewAttributes::default()).unwrap();
+    server.finish(id, &NewAttributes::default(), true).unwrap();
 }
 
 fn read_at<F: RemoteFiles>(server: &mut F, id: ReadId, offset: u64, length: usize) -> Vec<u8> {
@@ -330,7 +330,7 @@ fn several_at_once<F: RemoteFiles>(server: &mut F, place: &[u8]) {
     }
     server.close(reading);
     for id in ids {
-        server.finish(id, &NewAttributes::default()).unwrap();
+        server.finish(id, &NewAttributes::default(), true).unwrap();
     }
     for path in paths {
         assert!(whole(server, &path) == bytes, "the content is another");
@@ -365,7 +365,7 @@ fn discarded_files_are_gone<F: RemoteFiles>(server: &mut F, place: &[u8]) {
         server.discard(id);
         is(server.inspect(&path), HostErrorKind::NotFound);
         assert!(server.write(id, b"late").is_err());
-        server.finish(other, &NewAttributes::default()).unwrap();
+        server.finish(other, &NewAttributes::default(), false).unwrap();
         assert_eq!(whole(server, &kept), b"kept");
         server.remove_file(&kept).unwrap();
     }
@@ -412,7 +412,7 @@ fn attributes<F: RemoteFiles>(server: &mut F, place: &[u8]) {
     let set = |permissions, secs| NewAttributes { permissions, mod_time: time(secs), owner: None };
     let id = server.create(&file).unwrap();
     server.write(id, b"content").unwrap();
-    server.finish(id, &set(Some(0o640), 1_000_000_001)).unwrap();
+    server.finish(id, &set(Some(0o640), 1_000_000_001), true).unwrap();
     server.make_directory(&directory).unwrap();
     let check = |server: &mut F, path: &[u8], set: &NewAttributes| {
         let entry = server.inspect(path).unwrap();
@@ -466,9 +466,9 @@ fn links<F: RemoteFiles>(server: &mut F, place: &[u8]) {
 fn closed_files_are_closed<F: RemoteFiles>(server: &mut F, place: &[u8]) {
     let path = join(place, "file");
     let id = server.create(&path).unwrap();
-    server.finish(id, &NewAttributes::default()).unwrap();
+    server.finish(id, &NewAttributes::default(), true).unwrap();
     assert!(server.write(id, b"late").is_err());
-    assert!(server.finish(id, &NewAttributes::default()).is_err());
+    assert!(server.finish(id, &NewAttributes::default(), true).is_err());
     server.discard(id);
     assert_eq!(server.inspect(&path).unwrap().size_bytes, Some(0));
     let id = server.open(&path).unwrap();

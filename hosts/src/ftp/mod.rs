@@ -406,7 +406,7 @@ impl RemoteFiles for FtpFiles {
         self.upload(id)?.write(bytes)
     }
 
-    fn finish(&mut self, id: WriteId, attributes: &NewAttributes) -> Result<()> {
+    fn finish(&mut self, id: WriteId, attributes: &NewAttributes, _durably: bool) -> Result<()> {
         self.finish_upload(id, attributes)
     }
 

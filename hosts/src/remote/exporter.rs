@@ -51,7 +51,6 @@ impl FilesExporter {
     ///
     /// Of the server.
     pub fn open(mut files: Box<dyn RemoteFiles>, target: &[u8]) -> Result<Self> {
-        let abilities = files.abilities()?;
         if target != b"/" {
             match files.make_directory(target) {
                 Ok(()) => {}
@@ -62,6 +61,16 @@ impl FilesExporter {
                 Err(error) => return Err(error),
             }
         }
+        Self::join(files, target)
+    }
+
+    /// One more that restores into a target that [`open`](Self::open) has made.
+    ///
+    /// # Errors
+    ///
+    /// Of the server.
+    pub fn join(mut files: Box<dyn RemoteFiles>, target: &[u8]) -> Result<Self> {
+        let abilities = files.abilities()?;
         Ok(Self {
             files,
             abilities,
@@ -177,7 +186,7 @@ impl Exporter for FilesExporter {
     fn finish_file(&mut self, info: Option<&FileInfo<'_>>) -> Result<()> {
         let Some(new) = self.file.take() else { return Err(not_begun()) };
         let attributes = info.map(|info| self.attributes(info)).unwrap_or_default();
-        let finished = self.files.finish(new.id, &attributes);
+        let finished = self.files.finish(new.id, &attributes, false);
         let renamed = finished.and_then(|()| {
             match self.files.rename(&new.temporary, &new.path) {
                 // Something else has the name, which no file can replace.

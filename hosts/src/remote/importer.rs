@@ -341,6 +341,16 @@ impl Importer for FilesImporter {
         Ok(())
     }
 
+    fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {
+        *into = Attributes::default();
+        let file = from_hint(hint).filter(|entry| entry.kind == EntryKind::File);
+        let file = file.filter(|_| self.is_at_or_below_root(path));
+        file.is_some_and(|entry| {
+            fill(&entry, into);
+            true
+        })
+    }
+
     fn open(&mut self, path: &[u8], expected: &Attributes) -> Result<()> {
         self.close();
         let id = self.files.open(path)?;

@@ -71,8 +71,8 @@ pub struct NewAttributes {
 /// What a server can do beside storing and reading files.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Abilities {
-    /// A file is on the server's disk when [`RemoteFiles::finish`] returns, and
-    /// not only in its memory.
+    /// A file can be on the server's disk when [`RemoteFiles::finish`] returns,
+    /// and not only in its memory.
     pub sync: bool,
     /// [`RemoteFiles::rename`] replaces what has that name at once: nobody ever
     /// finds nothing there.
@@ -192,14 +192,14 @@ pub trait RemoteFiles {
     /// Of the server, also for what was written before.
     fn write(&mut self, id: WriteId, bytes: &[u8]) -> Result<()>;
 
-    /// Waits until the server has everything, durably if it can, sets
-    /// attributes, and closes the file. Its length is compared with what was
-    /// written.
+    /// Waits until the server has everything, sets attributes, and closes the
+    /// file. Its length is compared with what was written. With `durably` it is on
+    /// the server's disk then, if [`Abilities::sync`] says that it can.
     ///
     /// # Errors
     ///
     /// Of the server. The file is closed, and may be there in part.
-    fn finish(&mut self, id: WriteId, attributes: &NewAttributes) -> Result<()>;
+    fn finish(&mut self, id: WriteId, attributes: &NewAttributes, durably: bool) -> Result<()>;
 
     /// Closes the file, whatever became of it, and removes it.
     fn discard(&mut self, id: WriteId);

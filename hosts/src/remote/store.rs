@@ -243,7 +243,7 @@ impl FilesStore {
             self.files.discard(file);
             return Err(error);
         }
-        let finished = self.files.finish(file, &NewAttributes::default());
+        let finished = self.files.finish(file, &NewAttributes::default(), true);
         let config = join(&self.root, "CONFIG");
         let renamed = finished.and_then(|()| self.files.rename(&temporary, &config));
         if renamed.is_err() {
@@ -376,7 +376,7 @@ impl Store for FilesStore {
 
     fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
         let Upload { resource, file, path, .. } = self.take_upload(upload)?;
-        let finished = self.files.finish(file, &NewAttributes::default());
+        let finished = self.files.finish(file, &NewAttributes::default(), true);
         let published = finished.and_then(|()| self.publish(&path, resource, name));
         if published.is_err() {
             let _ = self.files.remove_file(&path);

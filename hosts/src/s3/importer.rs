@@ -400,6 +400,12 @@ impl Importer for S3Importer {
         Ok(())
     }
 
+    fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {
+        *into = Attributes::default();
+        let is_told = !self.has_metadata && hint.first() == Some(&hint::OBJECT);
+        is_told && self.stat_object(path, hint, into).is_ok()
+    }
+
     fn open(&mut self, path: &[u8], expected: &Attributes) -> Result<()> {
         self.close();
         let response = self.ask(path, 0, "")?;

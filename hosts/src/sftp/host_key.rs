@@ -148,6 +148,19 @@ impl Handler for Verifier {
     }
 }
 
+/// Whether this processor has instructions for AES. Where it does, GCM costs a
+/// fraction of what ChaCha20 does, on most servers too; in software it is slower.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes")
+        && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
+}
+
 /// Algorithms in the order in which they are wanted: of keys first those that are
 /// known of the host, so that it shows one of these.
 pub(super) fn preferences(keys: &HostKeys, legacy: bool) -> Preferred {
@@ -167,6 +180,11 @@ pub(super) fn preferences(keys: &HostKeys, legacy: bool) -> Preferred {
         wanted.host_key_certificates = key.clone().into();
     }
     wanted.key = key.into();
+    if has_aes() {
+        let mut ciphers = wanted.cipher.to_vec();
+        ciphers.sort_by_key(|name| *name != cipher::AES_256_GCM);
+        wanted.cipher = ciphers.into();
+    }
     if legacy {
         let old = [kex::DH_GEX_SHA1, kex::DH_G14_SHA1, kex::DH_G1_SHA1];
         wanted.kex = [&wanted.kex[..], &old].concat().into();

@@ -510,14 +510,14 @@ impl RemoteFiles for SftpFiles {
         .map_err(|error| self.if_full(error, "write", &path))
     }
 
-    fn finish(&mut self, id: WriteId, attributes: &NewAttributes) -> Result<()> {
+    fn finish(&mut self, id: WriteId, attributes: &NewAttributes, durably: bool) -> Result<()> {
         let path = self.transfers.file(id.0).map(|file| file.path.clone()).unwrap_or_default();
         let owners = !self.refusals.owners;
         let mut written = 0;
         let finished = self.run("write", &path, |transfers, connection, _| {
             written = transfers.written(id.0)?;
             transfers.flush(connection, id.0)?;
-            finish(transfers, connection, id.0, attributes, owners)
+            finish(transfers, connection, id.0, attributes, (owners, durably))
         });
         if let Some((handle, _)) = self.transfers.remove(id.0)
             && let Some(connection) = &mut self.connection
@@ -709,14 +709,14 @@ fn list_open(
     }
 }
 
-/// Sets attributes of a file that was written, has it synced, and asks how long
-/// it is: all in one breath.
+/// Sets attributes of a file that was written, has it synced if it is to be durable,
+/// and asks how long it is: all in one breath.
 fn finish(
     transfers: &mut Transfers,
     connection: &mut Connection,
     id: u32,
     new: &NewAttributes,
-    owners: bool,
+    (owners, durably): (bool, bool),
 ) -> Result<RemoteEntry, Fault> {
     for (owner, permissions, mod_time) in
         [(new.owner.filter(|_| owners), None, None), (None, new.permissions, new.mod_time)]
@@ -731,7 +731,7 @@ fn finish(
             )?;
         }
     }
-    if connection.extensions.fsync {
+    if durably && connection.extensions.fsync {
         transfers.send_settling(
             connection,
             id,

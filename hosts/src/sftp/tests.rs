@@ -220,7 +220,7 @@ fn write(files: &mut SftpFiles, path: &[u8], content: &[u8], piece: usize) -> Re
     for piece in content.chunks(piece) {
         files.write(id, piece)?;
     }
-    files.finish(id, &NewAttributes { permissions: Some(0o600), ..NewAttributes::default() })
+    files.finish(id, &NewAttributes { permissions: Some(0o600), ..NewAttributes::default() }, true)
 }
 
 fn read(files: &mut SftpFiles, path: &[u8], piece: usize) -> Vec<u8> {
@@ -273,7 +273,7 @@ fn many_files_are_open_at_once() {
         }
     }
     for id in ids {
-        files.finish(id, &NewAttributes::default()).unwrap();
+        files.finish(id, &NewAttributes::default(), true).unwrap();
     }
     let ids: Vec<_> = (0..8).map(|n| files.open(format!("/{n}").as_bytes()).unwrap()).collect();
     let mut into = vec![0; 50_000];

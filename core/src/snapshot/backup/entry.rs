@@ -350,7 +350,7 @@ struct Content {
 
 /// What is recorded of an entry. A file with several names is recorded with
 /// one and a flag: see [`FLAG_HARD_LINK`].
-fn file_info<'a>(name: &'a [u8], attributes: &'a Attributes) -> FileInfo<'a> {
+pub(super) fn file_info<'a>(name: &'a [u8], attributes: &'a Attributes) -> FileInfo<'a> {
     let is_linked = attributes.nlink > 1 && !mode::is_directory(attributes.mode);
     FileInfo {
         name,
