@@ -216,6 +216,16 @@ pub trait Index: StateSink {
     /// The host's.
     fn state_listed(&mut self, state: &Mac) -> Result<bool, Self::Error>;
 
+    /// All states of the store were listed. An index that has read one which is not
+    /// among them knows what the store may not have, and must forget it all: the
+    /// store was put back from a copy, or is another copy than the last time.
+    ///
+    /// # Errors
+    ///
+    /// The host's, of kind [*lost*](crate::host::HostErrorKind::Lost) when it was
+    /// forgotten, and everything has to be told anew.
+    fn all_states_listed(&mut self) -> Result<(), Self::Error>;
+
     /// A state that is listed, and neither read, noted, nor unreadable.
     ///
     /// # Errors

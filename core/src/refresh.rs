@@ -72,6 +72,7 @@ impl<L: Lend> Repository<'_, L> {
         if let Some(error) = failed {
             return Err(Error::Host(error));
         }
+        self.index.all_states_listed()?;
         while let Some(name) = self.index.next_unverified_state()? {
             if let Err(error) = self.verify_state(&name, work) {
                 match error {

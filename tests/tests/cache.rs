@@ -731,3 +731,30 @@ fn little_is_written() {
     let mut ls = sandbox.at(&store);
     ls.arg("ls").run().status(0);
 }
+
+/// Copies of a store share one index: what one of them has, the others need not.
+#[test]
+fn copies_of_a_store_share_a_cache() {
+    let sandbox = Sandbox::new();
+    let (source, store, copy) = (sandbox.path("src"), sandbox.path("store"), sandbox.path("copy"));
+    make_source(&source, 40);
+    sandbox.at(&store).args(["create", "-plaintext"]).run().status(0);
+    sandbox.at(&store).arg("backup").arg(&source).run().status(0);
+    store::copy(&store, &copy);
+    for round in 0..3 {
+        fs::write(source.join(format!("new{round}")), format!("{round}").repeat(9000))
+            .expect("new");
+        sandbox.at(&copy).arg("backup").arg(&source).run().status(0);
+    }
+    let stock = sandbox.stock();
+    // The first lacks what was just stored in the other.
+    sandbox.at(&store).arg("backup").arg(&source).run().status(0);
+    for place in [&store, &copy] {
+        sandbox.at(place).arg("check").run().status(0);
+        stock.at(place).arg("check").run().status(0);
+        let out = sandbox.path("out");
+        sandbox.at(place).args(["restore", "-to"]).arg(&out).run().status(0);
+        assert_same(&source, &out, Rules::EXACT);
+        fs::remove_dir_all(&out).expect("what was restored");
+    }
+}

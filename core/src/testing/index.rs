@@ -231,6 +231,17 @@ impl Index for MemIndex {
         Ok(self.content.states.get(state).is_some_and(|note| note.read.is_some()))
     }
 
+    fn all_states_listed(&mut self) -> Result<(), TestError> {
+        self.in_refresh()?;
+        let is_gone =
+            |(state, note): (&Mac, &StateNote)| note.read.is_some() && !self.listed.contains(state);
+        if !self.content.states.iter().any(is_gone) {
+            return Ok(());
+        }
+        *self = Self::default();
+        Err(TestError::Lost)
+    }
+
     fn next_unverified_state(&mut self) -> Result<Option<Mac>, TestError> {
         self.in_refresh()?;
         let is_open = |state: &&Mac| {

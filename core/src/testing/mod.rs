@@ -36,6 +36,8 @@ pub enum TestError {
     PermissionDenied,
     /// The fuel of a [`FaultStore`] is out.
     Fault,
+    /// An index forgot what it was told.
+    Lost,
     /// The engine broke a rule of the interface; the text says which.
     Misuse(&'static str),
 }
@@ -47,6 +49,7 @@ impl fmt::Display for TestError {
             Self::AlreadyExists => f.write_str("already exists"),
             Self::PermissionDenied => f.write_str("permission denied"),
             Self::Fault => f.write_str("out of fuel"),
+            Self::Lost => f.write_str("forgotten"),
             Self::Misuse(rule) => write!(f, "misuse: {rule}"),
         }
     }
@@ -60,6 +63,7 @@ impl HostError for TestError {
             Self::NotFound => HostErrorKind::NotFound,
             Self::AlreadyExists => HostErrorKind::AlreadyExists,
             Self::PermissionDenied => HostErrorKind::PermissionDenied,
+            Self::Lost => HostErrorKind::Lost,
             Self::Fault | Self::Misuse(_) => HostErrorKind::Other,
         }
     }

@@ -1191,6 +1191,31 @@ impl Index for SqliteIndex {
         Ok(found == Some(true))
     }
 
+    fn all_states_listed(&mut self) -> Result<()> {
+        let listed = self.scratch()?.count_read()?;
+        self.change(|index| {
+            let sql = "SELECT count(*) FROM states WHERE phase = 2";
+            let count = index.main.connection.query_row(sql, [], |row| row.get(0));
+            let read: i64 = index.main.check("count states in", count)?;
+            if read <= listed {
+                return Ok(());
+            }
+            let gone = |kind| {
+                let path = std::os::unix::ffi::OsStrExt::as_bytes(index.main.path().as_os_str());
+                let rule = "it knows states that the store does not have";
+                HostsError::rule(kind, "use the index", path, rule)
+            };
+            // As if its own files were gone: new ones will do.
+            let error = gone(HostErrorKind::NotFound);
+            let lost = gone(HostErrorKind::Lost);
+            if index.temporary {
+                index.roll_back()?;
+                return Err(lost.into());
+            }
+            Err(error.into())
+        })
+    }
+
     fn next_unverified_state(&mut self) -> Result<Option<Mac>> {
         self.in_refresh()?;
         self.scratch()?.next_unverified()

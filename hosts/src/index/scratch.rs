@@ -194,6 +194,13 @@ impl Scratch {
         self.execute("note a state in", sql, params![known as i64, state.0]).map(drop)
     }
 
+    /// Listed states that were read before.
+    pub(super) fn count_read(&self) -> Result<i64> {
+        let sql = "SELECT count(*) FROM states WHERE known = 3";
+        let count = self.database.connection.query_row(sql, [], |row| row.get(0));
+        self.database.check("count states in", count)
+    }
+
     /// A listed state of which nothing but its name is known.
     pub(super) fn next_unverified(&self) -> Result<Option<Mac>> {
         self.query_mac("SELECT mac FROM states WHERE known = 0 LIMIT 1", [])

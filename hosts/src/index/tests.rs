@@ -335,6 +335,44 @@ fn parents_come_before_children() {
     assert_eq!(index.next_state(Some(&listed[1])).unwrap(), None);
 }
 
+/// A store put back from a copy lacks what the index knows of later states.
+#[test]
+fn states_that_are_gone_take_everything_with_them() {
+    let directory = tempfile::tempdir().unwrap();
+    for mut index in
+        [open(directory.path()), SqliteIndex::temporary(options(directory.path())).unwrap()]
+    {
+        let location = Location { packfile: name(2, 1), offset_bytes: 1, length_bytes: 2 };
+        index.begin_refresh().unwrap();
+        for state in [1, 2] {
+            assert!(!index.state_listed(&name(3, state)).unwrap());
+        }
+        index.all_states_listed().unwrap();
+        index.packfile(&name(2, 1), &name(3, 1), Timestamp::default()).unwrap();
+        index.location(ResourceKind::CHUNK, &name(1, 1), &location).unwrap();
+        index.state_read(&name(3, 1)).unwrap();
+        index.state_read(&name(3, 2)).unwrap();
+        index.end_refresh().unwrap();
+        // One more state is no harm; one that is gone is.
+        index.begin_refresh().unwrap();
+        for state in [1, 2, 3] {
+            assert_eq!(index.state_listed(&name(3, state)).unwrap(), state < 3);
+        }
+        index.all_states_listed().unwrap();
+        index.end_refresh().unwrap();
+        index.begin_refresh().unwrap();
+        assert!(index.state_listed(&name(3, 2)).unwrap());
+        let error = index.all_states_listed().unwrap_err();
+        assert_eq!(error.kind(), HostErrorKind::Lost);
+        index.begin_refresh().unwrap();
+        assert!(!index.state_listed(&name(3, 2)).unwrap());
+        index.all_states_listed().unwrap();
+        index.state_read(&name(3, 2)).unwrap();
+        index.end_refresh().unwrap();
+        assert_eq!(index.find(ResourceKind::CHUNK, &name(1, 1)).unwrap(), None);
+    }
+}
+
 #[test]
 fn states_that_cannot_be_read_are_passed_over() {
     let directory = tempfile::tempdir().unwrap();

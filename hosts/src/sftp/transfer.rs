@@ -551,6 +551,11 @@ impl Transfers {
             }
             let (is_idle, stat_waits) = (file.window.is_empty(), file.stat_waits);
             let is_first = file.stat.is_none() && !stat_waits;
+            if is_idle && stat_waits && file.stat.is_none() {
+                // It comes with the first answer, and may save asking for the end.
+                self.receive(connection)?;
+                continue;
+            }
             let size = file.stat.and_then(|stat| stat.size_bytes).filter(|size| *size > 0);
             let Role::Read { position, requested, ahead, asked_after } = &mut file.role else {
                 return Err(not_open());
