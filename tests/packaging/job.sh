@@ -194,11 +194,17 @@ test_unreadable() {
     sed -i "s|^source .*|source $in/partly|" "$box/jobs/partly.conf"
     caps=(setpriv "--bounding-set=-dac_override,-dac_read_search")
     runs 3 partly
-    caps=()
     has "$box/log" "-p daemon.warning partly: done, but some files could not be read (status 3"
     has "$box/log" "secret"
     has "$box/state/partly.state" "last_status 3"
     has_not "$box/state/partly.state" "last_success 0"
+    about="$where: the capability that the unit of systemd leaves"
+    local kept
+    kept=$(sed -n 's/^CapabilityBoundingSet=CAP_//p' packaging/systemd/tiroir-backup@.service)
+    caps=(setpriv "--bounding-set=-all,+sys_chroot,+${kept,,}" --no-new-privs)
+    runs 0 partly
+    caps=()
+    has_not "$box/log" "secret"
 }
 
 test_full_disk() {
@@ -221,7 +227,8 @@ test_damage() {
     about="$where: a damaged store"
     cp -a "$box/store" "$box/damaged"
     write_job checked "check_days 7" "check_what all"
-    sed -i "s|^store .*|store $in/damaged|" "$box/jobs/checked.conf"
+    # A copy has the identity of the store, and needs a cache of its own.
+    sed -i "s|^store .*|store $in/damaged|; s|^cache .*|cache $in/cache2|" "$box/jobs/checked.conf"
     runs 0 checked
     has "$box/log" "checked: done, and checked (status 0"
     has_not "$box/state/checked.state" "last_check 0"

@@ -44,9 +44,9 @@ there() {
 add_program() {
     local library
     install -D -m 755 "$2" "$1$3"
-    { ldd "$2" 2>/dev/null || true; } | grep -oE '/[^ ]+' | while read -r library; do
+    while read -r library; do
         [[ -e $1$library ]] || install -D -m 755 "$library" "$1$library"
-    done
+    done < <(ldd "$2" 2>/dev/null | grep -oE '/[^ ]+' || true)
 }
 
 # busybox_root ROOT: a root with nothing but busybox in it, and with what OpenWrt's
