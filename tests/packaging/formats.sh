@@ -30,6 +30,7 @@ test_deb() {
     is "the mode of the folder with secrets" "$(awk '$6 == "./etc/tiroir/" { print $1 }' "$work/said")" drwx------
     local root=$work/debroot
     busybox_root "$root"
+    add_libraries "$root" "$program"
     mkdir -p "$root"/var/lib/dpkg/{info,updates}
     : >"$root/var/lib/dpkg/status"
     dpkg --root="$root" --force-not-root --force-bad-path -i "$deb" >"$work/said" 2>&1 || flunk install "$work/said"
@@ -140,7 +141,8 @@ PYTHON
     pass
     mkdir "$folder/root"
     tar -xf "$folder"/*/layer.tar -C "$folder/root"
-    # Nothing but the program is there to help it.
+    # Nothing is there to help it, unless it is a dynamic one, for tests only.
+    add_libraries "$folder/root" "$program"
     is version "$(chroot "$folder/root" /usr/bin/tiroir version)" "$("$program" version)"
     if command -v skopeo >/dev/null; then
         skopeo inspect "docker-archive:$image" >"$work/said" 2>&1 || flunk skopeo "$work/said"

@@ -40,10 +40,9 @@ there() {
     pass
 }
 
-# add_program ROOT FILE PLACE: with the libraries that it needs.
-add_program() {
+# add_libraries ROOT FILE: those that a program needs; a static one needs none.
+add_libraries() {
     local library
-    install -D -m 755 "$2" "$1$3"
     while read -r library; do
         [[ -e $1$library ]] || install -D -m 755 "$library" "$1$library"
     done < <(ldd "$2" 2>/dev/null | grep -oE '/[^ ]+' || true)
@@ -55,7 +54,8 @@ busybox_root() {
     local root=$1 applet
     mkdir -p "$root"/{bin,dev,proc,tmp,var/tmp,var/run,run,root,mnt,etc}
     chmod 1777 "$root/tmp" "$root/var/tmp"
-    add_program "$root" "$(command -v busybox)" /bin/busybox
+    install -m 755 "$(command -v busybox)" "$root/bin/busybox"
+    add_libraries "$root" "$root/bin/busybox"
     for applet in $(busybox --list); do
         case $applet in
         busybox | stat | flock | ionice | logger | realpath | nproc | getopt | mountpoint) ;;
