@@ -124,7 +124,7 @@ test_mounts() {
     write_job usb "mounted $in/a disk"
     runs 69 usb
     has "$box/log" "-p daemon.err usb: not done: $in/a disk is not mounted"
-    write_job usb "mounted $in/a disk" "missing skip" "overdue_days 3"
+    write_job usb "mounted $in/a disk" "missing skip" "overdue_days 3" "plug_wait 1"
     runs 0 usb
     has "$box/log" "-p daemon.notice usb: skipped: $in/a disk is not mounted"
     runs 0 usb --plugged
@@ -254,7 +254,9 @@ test_interrupted() {
     : >"$box/log"
     exec_job long >/dev/null 2>"$box/said" &
     local runner=$! status=0
-    sleep 2
+    # From when its pipe is there it hears signals.
+    until [[ -n $(find "$tmp" -name said -type p) ]]; do sleep 0.1; done
+    sleep 1
     kill -TERM "$runner"
     wait "$runner" || status=$?
     is status "$status" 130
