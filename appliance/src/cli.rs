@@ -151,6 +151,8 @@ pub(crate) enum Command {
     Ptar(cmd::ptar::Args),
     /// Restore a snapshot, or a part of it
     Restore(cmd::restore::Args),
+    /// Serve a store over HTTP
+    Server(cmd::server::Args),
     /// Give names to what is backed up, and show them
     Source(cmd::config::Args),
     /// Take the key of an SSH server for the right one

@@ -12,10 +12,11 @@ use tiroir_core::importer::Importer;
 use tiroir_hosts::address::Address;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::ftp::FtpFiles;
-use tiroir_hosts::http::store::HttpStore;
+use tiroir_hosts::http::{HttpFile, HttpStore};
 use tiroir_hosts::parallel::Width;
 use tiroir_hosts::parallel::ahead::AheadImporter;
 use tiroir_hosts::parallel::behind::BehindExporter;
+use tiroir_hosts::ptar::PtarReader;
 use tiroir_hosts::remote::RemoteFiles;
 use tiroir_hosts::remote::exporter::FilesExporter;
 use tiroir_hosts::remote::importer::{FilesImporter, clean};
@@ -77,6 +78,7 @@ pub(crate) fn check(remote: &Remote) -> Result<(), HostsError> {
         Scheme::Rclone => Ok(()),
         Scheme::S3 => refuse_unknown(remote, &s3::OPTIONS),
         Scheme::Http | Scheme::Https => refuse_unknown(remote, &http::store::OPTIONS),
+        Scheme::PtarHttp | Scheme::PtarHttps => refuse_unknown(remote, &http::file::OPTIONS),
         Scheme::Sqlite => refuse_unknown(remote, &sqlite::OPTIONS),
     }
 }
@@ -94,7 +96,12 @@ pub(crate) fn describe(
         Scheme::Sftp | Scheme::Rclone | Scheme::Ftp | Scheme::Ftps => {
             files(remote, around)?.files.describe().map(Some)
         }
-        Scheme::S3 | Scheme::Http | Scheme::Https | Scheme::Sqlite => Ok(None),
+        Scheme::S3
+        | Scheme::Http
+        | Scheme::Https
+        | Scheme::PtarHttp
+        | Scheme::PtarHttps
+        | Scheme::Sqlite => Ok(None),
     }
 }
 
@@ -115,6 +122,12 @@ pub(crate) fn store(remote: &Remote, around: &Surroundings) -> Result<RemoteStor
             let is_tls = remote.scheme == Scheme::Https;
             let store = HttpStore::open(&address(remote)?, is_tls, options, spool)?;
             RemoteStore::Http(Box::new(store))
+        }
+        Scheme::PtarHttp | Scheme::PtarHttps => {
+            refuse_unknown(remote, &http::file::OPTIONS)?;
+            let is_tls = remote.scheme == Scheme::PtarHttps;
+            let file = HttpFile::open(&address(remote)?, is_tls, options)?;
+            RemoteStore::Archive(Box::new(PtarReader::over_http(file)?))
         }
         Scheme::Sqlite => {
             refuse_unknown(remote, &sqlite::OPTIONS)?;
@@ -139,6 +152,8 @@ pub(crate) enum RemoteStore {
     S3(Box<S3Store>),
     /// What a server of stores has.
     Http(Box<HttpStore>),
+    /// An archive on a web server.
+    Archive(Box<PtarReader>),
     /// A database file.
     Sqlite(Box<SqliteStore>),
 }
@@ -249,7 +264,12 @@ pub(crate) fn files(remote: &Remote, around: &Surroundings) -> Result<Server, Ho
         Scheme::Sftp => sftp(remote, around),
         Scheme::Rclone => rclone(remote, around),
         Scheme::Ftp | Scheme::Ftps => ftp(remote),
-        Scheme::S3 | Scheme::Http | Scheme::Https | Scheme::Sqlite => {
+        Scheme::S3
+        | Scheme::Http
+        | Scheme::Https
+        | Scheme::PtarHttp
+        | Scheme::PtarHttps
+        | Scheme::Sqlite => {
             let kind = HostErrorKind::Other;
             let rule = "it keeps stores and nothing else";
             Err(HostsError::rule(kind, "use", remote.to_string().as_bytes(), rule))

@@ -144,6 +144,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
         Command::Ls(args) => cmd::ls::run(args, &context, out),
         Command::Ptar(args) => cmd::ptar::run(args, &context, out),
         Command::Restore(args) => cmd::restore::run(args, &context, out),
+        Command::Server(args) => cmd::server::run(args, &context, out),
         Command::Source(args) => cmd::config::run(Kind::Source, args, &context, out),
         Command::SshTrust(args) => cmd::ssh_trust::run(args, &context, out),
         Command::Store(args) => cmd::config::run(Kind::Store, args, &context, out),

@@ -43,6 +43,10 @@ pub(crate) enum Scheme {
     Http,
     /// The same inside of TLS.
     Https,
+    /// An archive on a web server.
+    PtarHttp,
+    /// The same inside of TLS.
+    PtarHttps,
     /// A database file: no server, but nothing else either.
     Sqlite,
 }
@@ -57,6 +61,8 @@ impl Scheme {
             "s3" => Some(Self::S3),
             "http" => Some(Self::Http),
             "https" => Some(Self::Https),
+            "ptar+http" => Some(Self::PtarHttp),
+            "ptar+https" => Some(Self::PtarHttps),
             "sqlite" => Some(Self::Sqlite),
             _ => None,
         }
@@ -72,6 +78,8 @@ impl Scheme {
             Self::S3 => "s3",
             Self::Http => "http",
             Self::Https => "https",
+            Self::PtarHttp => "ptar+http",
+            Self::PtarHttps => "ptar+https",
             Self::Sqlite => "sqlite",
         }
     }

@@ -247,6 +247,11 @@ impl<'g> Context<'g> {
         SystemHost::new(self.spool_directory()).with_cancellation(Arc::clone(&self.cancelled))
     }
 
+    /// What a signal sets.
+    pub(crate) fn cancelled(&self) -> &AtomicBool {
+        &self.cancelled
+    }
+
     /// Fails when a signal has asked to stop.
     ///
     /// # Errors
@@ -668,9 +673,10 @@ fn refused() -> Failure {
 }
 
 /// Why there is no store at `location`.
-fn no_store(location: &Location, error: HostsError) -> Failure {
+pub(crate) fn no_store(location: &Location, error: HostsError) -> Failure {
     let kind = error.kind();
-    let is_rule = error.io_error().is_none();
+    // What a server says, or that it says nothing, is no damage.
+    let is_rule = error.io_error().is_none() && !error.is_of_server();
     let is_file =
         error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotADirectory);
     let failure = Failure::from(error)

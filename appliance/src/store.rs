@@ -80,9 +80,27 @@ impl AnyStore {
                 RemoteStore::Files(store) => Connector::Files(store),
                 RemoteStore::S3(store) => Connector::S3(store),
                 RemoteStore::Http(store) => Connector::Http(store),
+                RemoteStore::Archive(reader) => Connector::Archive(*reader),
                 RemoteStore::Sqlite(store) => Connector::Sqlite(store),
             },
         }))
+    }
+
+    /// The same to be served: uploads gather `write_bytes` before they write.
+    ///
+    /// # Errors
+    ///
+    /// As of [`at`](Self::at).
+    pub(crate) fn served(
+        location: &Location,
+        around: &Surroundings,
+        write_bytes: usize,
+    ) -> Result<Self, HostsError> {
+        let mut store = Self::at(location, around)?;
+        if let Connector::Directory(directory) = store.connector {
+            store.connector = Connector::Directory(directory.with_write_buffer(write_bytes));
+        }
+        Ok(store)
     }
 
     /// An archive that is to be written.

@@ -10,7 +10,7 @@ use clap::{Command, Error};
 use crate::error::Failure;
 
 /// Commands of stock that are not here.
-const STOCK_ONLY: [&str; 20] = [
+const STOCK_ONLY: [&str; 19] = [
     "agent",
     "archive",
     "cached",
@@ -27,7 +27,6 @@ const STOCK_ONLY: [&str; 20] = [
     "repair",
     "rm",
     "scheduler",
-    "server",
     "service",
     "sync",
     "ui",

@@ -25,6 +25,24 @@ pub fn http_head(bytes: &[u8], method: &str) -> bool {
     crate::http::head::parse(bytes, method)
 }
 
+/// Reads the head of a request of HTTP, and what it asks of a store. Returns
+/// whether it is one.
+#[must_use]
+pub fn http_request(bytes: &[u8]) -> bool {
+    let Ok(request) = crate::http::server::Request::parse(bytes) else { return false };
+    assert!(request.target().starts_with('/') && !request.target().contains(' '));
+    assert!((1..=16).contains(&request.method().len()));
+    assert!(request.target().len() <= bytes.len());
+    crate::http::store_server::examine(&request);
+    true
+}
+
+/// Reads the line before a piece of content, and returns the length of the piece.
+#[must_use]
+pub fn http_chunk(line: &[u8]) -> Option<u64> {
+    crate::http::content::parse_chunk_length(line).ok()
+}
+
 /// Reads a list of names of a server of stores, and returns their number.
 #[must_use]
 pub fn http_names(bytes: &[u8]) -> Option<usize> {

@@ -1,7 +1,8 @@
 //! [`PtarReader`] and [`PtarWriter`]: a store in one file.
 //!
 //! Section 14.5 of the format: a magic number, CONFIG, exactly one packfile,
-//! exactly one state, and a table that tells where these three lie.
+//! exactly one state, and a table that tells where these three lie. It is read from
+//! a disk or a web server.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -21,7 +22,8 @@ use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
 use crate::durable::{parent_of, sync_directory};
 use crate::env::random_suffix;
 use crate::error::{Context as _, HostsError, Result};
-use crate::fs::store::{open_regular, read_full};
+use crate::fs::store::open_regular;
+use crate::http::HttpFile;
 use crate::spool::create_named;
 
 /// Magic number and version at the start.
@@ -69,6 +71,35 @@ impl Region {
     }
 }
 
+/// Where a finished archive is.
+#[derive(Debug)]
+enum Source {
+    /// On a disk.
+    File(File),
+    /// On a web server.
+    Http(Box<HttpFile>),
+}
+
+impl Source {
+    fn length_bytes(&self, path: &Path) -> Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata().at("inspect", path)?.len()),
+            Self::Http(file) => Ok(file.length_bytes()),
+        }
+    }
+
+    /// Fills `into`, of which everything lies in the archive.
+    fn read_exact(&mut self, offset_bytes: u64, into: &mut [u8], path: &Path) -> Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(into, offset_bytes).at("read", path),
+            Self::Http(file) => match file.read_at(offset_bytes, into)? {
+                read if read == into.len() => Ok(()),
+                _ => Err(damaged(path, "it is cut short")),
+            },
+        }
+    }
+}
+
 /// A finished archive, as a store that is only read.
 ///
 /// The packfile answers to every name. The state is listed under the MAC that
@@ -79,7 +110,7 @@ impl Region {
 #[derive(Debug)]
 pub struct PtarReader {
     path: PathBuf,
-    file: File,
+    source: Source,
     config: Region,
     packfile: Region,
     state: Region,
@@ -94,11 +125,28 @@ impl PtarReader {
     /// Of the system; or that the file is not an archive, or one cut short.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let file = open_regular(&path)?;
-        let length_bytes = file.metadata().at("inspect", &path)?.len();
+        let source = Source::File(open_regular(&path)?);
+        Self::over(source, path)
+    }
+
+    /// The archive that is a file of a web server.
+    ///
+    /// # Errors
+    ///
+    /// As of [`open`](Self::open), and of the server.
+    pub fn over_http(file: HttpFile) -> Result<Self> {
+        let path = PathBuf::from(format!("ptar+{}", file.location()));
+        Self::over(Source::Http(Box::new(file)), path)
+    }
+
+    fn over(mut source: Source, path: PathBuf) -> Result<Self> {
+        let length_bytes = source.length_bytes(&path)?;
         let mut start = [0; START.len()];
-        let count = read_full(&file, 0, &mut start).at("read", &path)?;
-        if count < start.len() || start[..8] != START[..8] {
+        let is_long = length_bytes >= start.len() as u64;
+        if is_long {
+            source.read_exact(0, &mut start, &path)?;
+        }
+        if !is_long || start[..8] != START[..8] {
             return Err(damaged(&path, "it is not a ptar archive"));
         }
         // Nothing else covers these bytes, so no other version is taken for a damaged one.
@@ -108,13 +156,13 @@ impl PtarReader {
         let end = length_bytes.checked_sub(TABLE_BYTES).filter(|end| *end >= START.len() as u64);
         let end = end.ok_or_else(|| damaged(&path, "it is cut short"))?;
         let mut table = [0; 48];
-        file.read_exact_at(&mut table, end).at("read", &path)?;
+        source.read_exact(end, &mut table, &path)?;
         let [config, packfile, state] = parse_table(&table, end)
             .ok_or_else(|| damaged(&path, "its table is damaged, or it is cut short"))?;
         let mut mac = [0; MAC_BYTES];
         let mac_offset = state.offset_bytes + state.length_bytes - MAC_BYTES as u64;
-        file.read_exact_at(&mut mac, mac_offset).at("read", &path)?;
-        Ok(Self { path, file, config, packfile, state, state_name: Mac(mac) })
+        source.read_exact(mac_offset, &mut mac, &path)?;
+        Ok(Self { path, source, config, packfile, state, state_name: Mac(mac) })
     }
 
     fn region(&self, resource: StoreResource, name: &Mac) -> Option<Region> {
@@ -173,7 +221,8 @@ impl Store for PtarReader {
     }
 
     fn read_config(&mut self, into: &mut [u8]) -> Result<usize> {
-        self.config.read(&self.file, 0, into).at("read", &self.path)?;
+        let part = self.config.part(0, into);
+        self.source.read_exact(self.config.offset_bytes, part, &self.path)?;
         Ok(usize::try_from(self.config.length_bytes).unwrap_or(usize::MAX))
     }
 
@@ -209,7 +258,12 @@ impl Store for PtarReader {
         into: &mut [u8],
     ) -> Result<usize> {
         let region = self.region(resource, name).ok_or_else(|| not_found(&self.path, resource))?;
-        region.read(&self.file, offset_bytes, into).at("read", &self.path)
+        let part = region.part(offset_bytes, into);
+        if !part.is_empty() {
+            // No overflow: the part is not empty, so the offset lies in the region.
+            self.source.read_exact(region.offset_bytes + offset_bytes, part, &self.path)?;
+        }
+        Ok(part.len())
     }
 
     fn list(

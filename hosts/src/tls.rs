@@ -104,7 +104,7 @@ impl Trust {
 }
 
 /// Reads certificates in PEM.
-fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let rule = |rule| {
         use std::os::unix::ffi::OsStrExt as _;
         let path = path.as_os_str().as_bytes();

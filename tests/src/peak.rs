@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sandbox::Invocation;
+use crate::sandbox::{Invocation, Running};
 
 /// How a program ended, and what it took.
 #[derive(Debug)]
@@ -67,6 +67,14 @@ impl Invocation {
             resident_bytes,
             elapsed: start.elapsed(),
         }
+    }
+}
+
+impl Running {
+    /// The most memory that was resident of it so far, in bytes.
+    #[must_use]
+    pub fn peak_bytes(&self) -> u64 {
+        high_water_mark(self.id())
     }
 }
 

@@ -101,7 +101,8 @@ impl Sandbox {
         invocation
     }
 
-    /// Stock plakar with a home and caches of its own.
+    /// Stock plakar with a home and caches of its own. It trusts the certificate
+    /// `cert.pem` in the sandbox, if there is one by then.
     ///
     /// One serves any number of stores. Take a fresh one to look at a *copy* of
     /// a store: stock's caches go by the identifier of the repository, and its
@@ -167,6 +168,11 @@ impl<'s> Stock<'s> {
     fn invocation(sandbox: &Sandbox, program: &Path, home: &Path) -> Invocation {
         let mut invocation = sandbox.program(program);
         invocation.env("HOME", home);
+        // Its background process speaks to servers too.
+        let certificate = sandbox.path("cert.pem");
+        if certificate.exists() {
+            invocation.env("SSL_CERT_FILE", certificate);
+        }
         invocation
     }
 
@@ -379,6 +385,11 @@ impl Running {
     /// When it does not read.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.stdin.as_mut().expect("open until finish").write_all(bytes).expect("a reader");
+    }
+
+    /// Number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends it a signal.

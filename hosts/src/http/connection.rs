@@ -1,5 +1,5 @@
-//! [`Connection`]: a stream to one server, with or without TLS, that never waits
-//! for longer than it should.
+//! [`Connection`]: a stream to one server, or from one client, with or without
+//! TLS, that never waits for longer than it should.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 
 use super::Endpoint;
 use super::error::{HttpError, shown};
 
 /// Bytes read ahead, at most.
 const BUFFER_BYTES: usize = 16 * 1024;
+
+/// What is said of a line that is beyond its bound.
+pub(super) const LINE_TOO_LONG: &str = "a line is too long";
 
 /// Bytes that count as progress: whoever sends or takes fewer within the
 /// time-out has stalled.
@@ -111,13 +114,15 @@ impl Write for Socket {
 enum Stream {
     Plain(Socket),
     Tls(Box<StreamOwned<ClientConnection, Socket>>),
+    ServedTls(Box<StreamOwned<ServerConnection, Socket>>),
 }
 
-/// A stream to a server, with 16 KiB read ahead. TLS takes some 80 KiB more.
+/// A stream with 16 KiB read ahead. TLS takes some 80 KiB more.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: Stream,
-    buffer: Box<[u8]>,
+    /// Empty while it rests.
+    buffer: Vec<u8>,
     start: usize,
     end: usize,
     /// When the last answer ended.
@@ -143,14 +148,80 @@ impl Connection {
             None => Stream::Plain(socket),
             Some(config) => Stream::Tls(Box::new(agree(endpoint, config, socket)?)),
         };
-        let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
-        Ok(Self { stream, buffer, start: 0, end: 0, idle_since: None })
+        Ok(Self::over(stream))
+    }
+
+    /// The other end: takes a client in, and agrees on TLS if there is a
+    /// configuration for it.
+    pub(super) fn accept(
+        tcp: TcpStream,
+        tls: Option<&Arc<ServerConfig>>,
+        progress: Duration,
+    ) -> Result<Self, HttpError> {
+        let _ = tcp.set_nodelay(true);
+        let mut socket =
+            Socket { tcp, reading: Budget::new(progress), writing: Budget::new(progress) };
+        let Some(config) = tls else { return Ok(Self::over(Stream::Plain(socket))) };
+        let mut session = ServerConnection::new(Arc::clone(config))
+            .map_err(|error| HttpError::Distrusted(error.to_string()))?;
+        while session.is_handshaking() {
+            if let Err(error) = session.complete_io(&mut socket) {
+                // What is wrong is told, if the client still listens.
+                let _ = session.write_tls(&mut socket);
+                return Err(HttpError::of(&error, "agreeing on TLS"));
+            }
+        }
+        Ok(Self::over(Stream::ServedTls(Box::new(StreamOwned::new(session, socket)))))
+    }
+
+    fn over(stream: Stream) -> Self {
+        Self { stream, buffer: Vec::new(), start: 0, end: 0, idle_since: None }
+    }
+
+    /// The socket below.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(socket) => &socket.tcp,
+            Stream::Tls(stream) => &stream.sock.tcp,
+            Stream::ServedTls(stream) => &stream.sock.tcp,
+        }
+    }
+
+    /// Gives the peer another time for progress from now on.
+    pub(super) fn set_progress_time(&mut self, time: Duration) {
+        let socket = self.socket();
+        socket.reading = Budget::new(time);
+        socket.writing = Budget::new(time);
+    }
+
+    /// Whether more of a client was read than was asked for.
+    pub(super) fn has_more(&mut self) -> bool {
+        let Stream::ServedTls(stream) = &mut self.stream else { return self.start < self.end };
+        let state = stream.conn.process_new_packets();
+        self.start < self.end || state.is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+    }
+
+    /// Gives back what is read ahead, if it is empty, until more is read.
+    pub(super) fn rest(&mut self) {
+        if self.start == self.end {
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// Tells the peer that nothing more is sent.
+    pub(super) fn end_sending(&mut self) {
+        if let Stream::ServedTls(stream) = &mut self.stream {
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+        let _ = self.tcp().shutdown(std::net::Shutdown::Write);
     }
 
     fn socket(&mut self) -> &mut Socket {
         match &mut self.stream {
             Stream::Plain(socket) => socket,
             Stream::Tls(stream) => &mut stream.sock,
+            Stream::ServedTls(stream) => &mut stream.sock,
         }
     }
 
@@ -166,6 +237,7 @@ impl Connection {
         match &mut self.stream {
             Stream::Plain(socket) => socket.write_all(bytes),
             Stream::Tls(stream) => stream.write_all(bytes),
+            Stream::ServedTls(stream) => stream.write_all(bytes),
         }
     }
 
@@ -174,6 +246,7 @@ impl Connection {
         match &mut self.stream {
             Stream::Plain(_) => Ok(()),
             Stream::Tls(stream) => stream.flush(),
+            Stream::ServedTls(stream) => stream.flush(),
         }
     }
 
@@ -229,6 +302,7 @@ impl Connection {
     /// Reads ahead, when nothing is left of that.
     fn fill(&mut self) -> io::Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER_BYTES, 0);
         let read = self.read_stream(&mut buffer);
         self.buffer = buffer;
         (self.start, self.end) = (0, 0);
@@ -237,14 +311,16 @@ impl Connection {
     }
 
     fn read_stream(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match &mut self.stream {
-            Stream::Plain(socket) => socket.read(into),
-            Stream::Tls(stream) => match stream.read(into) {
-                // Many servers end a connection without a word of TLS. Whether
-                // something is missing is seen by the length.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-                other => other,
-            },
+        let read = match &mut self.stream {
+            Stream::Plain(socket) => return socket.read(into),
+            Stream::Tls(stream) => stream.read(into),
+            Stream::ServedTls(stream) => stream.read(into),
+        };
+        match read {
+            // Many peers end a connection without a word of TLS. Whether
+            // something is missing is seen by the length.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            other => other,
         }
     }
 
@@ -268,7 +344,7 @@ impl Connection {
             let newline = held.iter().position(|byte| *byte == b'\n');
             let taken = newline.unwrap_or(held.len());
             if line.len() + taken > bytes_max {
-                return Err(HttpError::Malformed("a line is too long"));
+                return Err(HttpError::Malformed(LINE_TOO_LONG));
             }
             line.extend_from_slice(&held[..taken]);
             self.start += taken + usize::from(newline.is_some());

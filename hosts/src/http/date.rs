@@ -69,6 +69,20 @@ pub(crate) fn rfc3339(secs: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// `Fri, 24 May 2013 00:00:00 GMT`: what a server dates its answers with.
+pub(crate) fn http(secs: i64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    let civil = Civil::of(secs);
+    let (hour, minute, second) = civil.clock();
+    let Civil { year, month, day, .. } = civil;
+    let name = |names: &[&'static str], index: i64| {
+        usize::try_from(index).ok().and_then(|index| names.get(index).copied()).unwrap_or_default()
+    };
+    let of_week = name(&DAYS, secs.div_euclid(DAY_SECS).rem_euclid(7));
+    let month = name(&MONTHS, month - 1);
+    format!("{of_week}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
 /// Reads `Fri, 24 May 2013 00:00:00 GMT`, the one form that HTTP still sends.
 pub(crate) fn parse_http(text: &str) -> Option<Timestamp> {
     let rest = text.split_once(", ")?.1;
@@ -140,6 +154,7 @@ mod tests {
             let time = Timestamp { secs, nanos: 0 };
             assert_eq!(parse_rfc3339(&rfc3339(secs)), Some(time));
         }
+        assert_eq!(http(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(compact(1_369_353_600), "20130524T000000Z");
     }

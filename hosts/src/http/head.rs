@@ -1,18 +1,24 @@
-//! [`Head`]: what a server says before the content, within bounds.
+//! [`Head`]: what is said before the content, within bounds.
+
+use std::fmt;
 
 use super::error::HttpError;
 
-/// Longest head of an answer, in bytes.
+/// Longest head of an answer or a request, in bytes.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Most lines in it.
 const LINES_MAX: usize = 128;
 
-/// Status and headers of an answer.
-#[derive(Clone, Debug, Default)]
+/// What is said of a head with too many headers, or too long ones.
+pub(super) const TOO_MANY: &str = "it has too many headers";
+
+/// Status and headers of an answer, or headers of a request.
+#[derive(Clone, Default)]
 pub(crate) struct Head {
+    /// 0 in a request.
     status: u16,
-    /// The server may speak HTTP/1.0: the connection ends with the answer.
+    /// The peer may speak HTTP/1.0: the connection ends with the answer.
     is_old: bool,
     /// Lines `name: value`, each ended by a line feed.
     text: String,
@@ -48,11 +54,16 @@ impl Head {
         Ok(Self { status, is_old, ..Self::default() })
     }
 
+    /// The head of a request, without headers yet.
+    pub(super) fn of_request(is_old: bool) -> Self {
+        Self { is_old, ..Self::default() }
+    }
+
     /// Takes in a header.
     pub(crate) fn push(&mut self, line: &[u8]) -> Result<(), HttpError> {
         self.lines += 1;
         if self.lines > LINES_MAX || self.text.len() + line.len() >= HEAD_BYTES_MAX {
-            return Err(HttpError::Malformed("it has too many headers"));
+            return Err(HttpError::Malformed(TOO_MANY));
         }
         let wrong = HttpError::Malformed("a header is none");
         let colon = line.iter().position(|byte| *byte == b':').filter(|colon| *colon > 0);
@@ -79,7 +90,8 @@ impl Head {
         self.values(name).next()
     }
 
-    fn values<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
+    /// All values of headers of a name, in lower case.
+    pub(super) fn values<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
         self.headers()
             .filter(move |header| header.0.eq_ignore_ascii_case(name))
             .map(|header| header.1)
@@ -98,21 +110,27 @@ impl Head {
         if method == "HEAD" || matches!(self.status, 100..=199 | 204 | 304) {
             return Ok(Length::Known(0));
         }
+        Ok(self.told_length()?.unwrap_or(Length::UntilClose))
+    }
+
+    /// How long the content of a request is.
+    pub(super) fn request_length(&self) -> Result<Length, HttpError> {
+        Ok(self.told_length()?.unwrap_or(Length::Known(0)))
+    }
+
+    fn told_length(&self) -> Result<Option<Length>, HttpError> {
         if let Some(coding) = self.header("transfer-encoding") {
-            // Both lengths at once are two answers in one: not with us.
+            // Both lengths at once are two messages in one: not with us.
             let is_alone = self.header("content-length").is_none()
                 && self.values("transfer-encoding").nth(1).is_none();
             return match coding {
-                "chunked" | "Chunked" if is_alone && !self.is_old => Ok(Length::Chunked),
+                "chunked" | "Chunked" if is_alone && !self.is_old => Ok(Some(Length::Chunked)),
                 _ => Err(HttpError::Malformed(
                     "its length is told in two ways, or in an unknown one",
                 )),
             };
         }
-        match self.declared_length()? {
-            Some(bytes) => Ok(Length::Known(bytes)),
-            None => Ok(Length::UntilClose),
-        }
+        Ok(self.declared_length()?.map(Length::Known))
     }
 
     /// What `Content-Length` says, also in an answer to `HEAD`.
@@ -130,10 +148,22 @@ impl Head {
         Ok(length)
     }
 
+    /// Whether it is of HTTP/1.0.
+    pub(super) fn is_old(&self) -> bool {
+        self.is_old
+    }
+
     /// Whether the connection may be used for a further request.
     pub(super) fn keeps_connection(&self) -> bool {
         let mut words = self.values("connection").flat_map(|value| value.split(','));
         !self.is_old && !words.any(|word| word.trim().eq_ignore_ascii_case("close"))
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers of requests may hold keys.
+        f.debug_struct("Head").field("status", &self.status).finish_non_exhaustive()
     }
 }
 

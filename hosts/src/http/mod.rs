@@ -1,5 +1,6 @@
 //! HTTP/1.1, as far as connectors need it: requests with a body of known
-//! length, answers that are read as they come, connections that are kept.
+//! length, answers that are read as they come, connections that are kept; and
+//! the other side of it, in [`server`] and [`store_server`].
 //!
 //! No redirect is followed, nothing is decompressed, no cookie is kept. Every
 //! part of an answer is bounded, and a server that makes no progress within the
@@ -8,15 +9,20 @@
 
 pub(crate) mod client;
 pub(crate) mod connection;
+pub(crate) mod content;
 pub(crate) mod date;
 pub(crate) mod error;
+pub mod file;
 pub(crate) mod head;
 pub(crate) mod response;
 pub(crate) mod retry;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub mod server;
 pub mod store;
+pub mod store_server;
 
+pub use file::HttpFile;
 pub use store::HttpStore;
 
 /// Where a server listens.

@@ -7,6 +7,9 @@
 //! behind the last byte (HTTP means the last byte itself), and come with status
 //! 200. States and locks come whole. Whatever goes wrong is a status 500 with
 //! the words of the server's system, from which one has to read what it was.
+//!
+//! Our own [server](super::store_server) does ranges as HTTP has them too, and says
+//! so with CONFIG: they are asked for then, and lengths by `HEAD`.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -20,6 +23,7 @@ use zeroize::Zeroizing;
 use super::Endpoint;
 use super::client::{Client, Payload, Request};
 use super::error::HttpError;
+use super::head::start_of_range;
 use super::response::Response;
 use super::retry::{Attempts, asked_pause};
 use crate::address::Address;
@@ -90,6 +94,8 @@ pub struct HttpStore {
     window_bytes: u64,
     /// The server was made to open its store.
     is_opened: bool,
+    /// The server has said that it does ranges as HTTP has them.
+    has_ranges: bool,
 }
 
 /// What a request is for, in errors.
@@ -135,6 +141,7 @@ impl HttpStore {
             read_on: None,
             window_bytes: 0,
             is_opened: false,
+            has_ranges: false,
         })
     }
 
@@ -172,6 +179,11 @@ impl HttpStore {
         let mut headers = self.headers.clone();
         if let Some(range) = range {
             headers.push(("Range".to_owned(), Zeroizing::new(range)));
+            if !self.has_ranges {
+                // Stock's clients say so in each request, and are known by it.
+                let json = "application/json".to_owned();
+                headers.push(("Content-Type".to_owned(), Zeroizing::new(json)));
+            }
         }
         let mut attempts = Attempts::new();
         loop {
@@ -183,7 +195,7 @@ impl HttpStore {
                 Err(error) => return Err(self.broken(error, purpose)),
             };
             match response.status() {
-                200 => return Ok(response),
+                200 | 206 | 416 => return Ok(response),
                 // Not 500: that is all that this server has.
                 429 | 502 | 503 | 504 => {
                     let pause = asked_pause(response.head().header("retry-after"));
@@ -230,10 +242,16 @@ impl HttpStore {
             let target = format!("{}/", self.path);
             let purpose = Purpose { operation: "open the store at", target: &target };
             let response = self.call(purpose, "GET", None, &Payload::None)?;
+            self.learn(&response);
             self.client.finish(response);
-            self.is_opened = true;
         }
         Ok(())
+    }
+
+    /// What an answer with CONFIG tells of the server.
+    fn learn(&mut self, response: &Response) {
+        self.is_opened = true;
+        self.has_ranges = response.head().header("accept-ranges") == Some("bytes");
     }
 
     fn take_upload(&mut self, id: UploadId) -> Result<Upload> {
@@ -300,8 +318,22 @@ impl HttpStore {
         let target = self.target(StoreResource::Packfile, Some(name));
         let purpose = Purpose { operation: "read", target: &target };
         let end = at.saturating_add(count.clamp(1, WINDOW_BYTES_MAX));
-        let range = format!("bytes={at}-{end}");
+        let last = if self.has_ranges { end - 1 } else { end };
+        let range = format!("bytes={at}-{last}");
         let response = self.call(purpose, "GET", Some(range), &Payload::None)?;
+        let is_it = match response.status() {
+            206 => {
+                let part = response.head().header("content-range").and_then(start_of_range);
+                self.has_ranges && part == Some(at)
+            }
+            // Behind the end.
+            416 => self.has_ranges,
+            _ => !self.has_ranges,
+        };
+        if !is_it {
+            let error = HttpError::Malformed("it is not the part that was asked for");
+            return Err(self.broken(error, purpose));
+        }
         Ok(Open { name: *name, at, end, response })
     }
 
@@ -351,6 +383,9 @@ impl HttpStore {
             self.open = Some(self.ask(name, at, count)?);
         }
         let Some(open) = &mut self.open else { return Ok(Ok(0)) };
+        if open.response.status() == 416 {
+            return Ok(Ok(0));
+        }
         let left = usize::try_from(open.end - open.at).unwrap_or(usize::MAX);
         let count = left.min(into.len());
         let read = open.response.read(&mut into[..count]);
@@ -360,8 +395,20 @@ impl HttpStore {
         Ok(read)
     }
 
-    /// Length of a packfile. The server does not tell it: it is found by asking
-    /// for bytes here and there, some forty times for one of 20 MiB.
+    /// Length of a resource, by `HEAD`, which stock's server does not understand.
+    fn told_size(&mut self, resource: StoreResource, name: &Mac) -> Result<u64> {
+        let target = self.target(resource, Some(name));
+        let purpose = Purpose { operation: "inspect", target: &target };
+        let response = self.call(purpose, "HEAD", None, &Payload::None)?;
+        let length = response.head().declared_length();
+        let length =
+            length.and_then(|length| length.ok_or(HttpError::Malformed("it tells no length")));
+        self.client.finish(response);
+        length.map_err(|error| self.broken(error, purpose))
+    }
+
+    /// Length of a packfile of stock's server. It does not tell it: it is found by
+    /// asking for bytes here and there, some forty times for one of 20 MiB.
     fn packfile_size(&mut self, name: &Mac) -> Result<u64> {
         let mut one = [0];
         // A byte is at `low` - 1, and none at `high`.
@@ -399,6 +446,7 @@ fn kind_of(status: u16, words: &str) -> HostErrorKind {
     match status {
         401 | 403 => HostErrorKind::PermissionDenied,
         404 => HostErrorKind::NotFound,
+        409 => HostErrorKind::AlreadyExists,
         507 => HostErrorKind::NoSpace,
         500 if ABSENT.iter().any(|text| words.contains(text)) => HostErrorKind::NotFound,
         500 if words.contains("no space left") || words.contains("quota") => HostErrorKind::NoSpace,
@@ -498,8 +546,8 @@ impl Store for HttpStore {
         let filled = response.read_full(into).map_err(|error| self.broken(error, purpose))?;
         // Without a length, one more byte tells whether that was all.
         let more = length.is_none() && !matches!(response.read(&mut [0]), Ok(0));
+        self.learn(&response);
         self.client.finish(response);
-        self.is_opened = true;
         Ok(length.unwrap_or(filled).max(filled + usize::from(more)))
     }
 
@@ -548,6 +596,9 @@ impl Store for HttpStore {
     fn size(&mut self, resource: StoreResource, name: &Mac) -> Result<Option<u64>> {
         self.wake()?;
         let size = match resource {
+            StoreResource::Packfile | StoreResource::State if self.has_ranges => {
+                self.told_size(resource, name)
+            }
             StoreResource::Packfile => self.packfile_size(name),
             StoreResource::State | StoreResource::Lock => self
                 .fetch(resource, name)

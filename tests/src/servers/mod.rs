@@ -13,6 +13,7 @@ pub mod plakar;
 pub mod proxy;
 pub mod s3;
 pub mod ssh;
+pub mod tiroir;
 
 /// How long a server may take until it answers.
 const START_TIME: Duration = Duration::from_secs(60);

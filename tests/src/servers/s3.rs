@@ -1,6 +1,6 @@
 //! Servers of S3: VersityGW and rclone, each over a folder of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -57,7 +57,7 @@ impl S3Server {
                 command.args(["--access", KEY.0, "--secret", KEY.1, "--keep-alive", "--quiet"]);
                 command.args(["--port", &authority]);
                 if maker == Maker::VersityTls {
-                    let (certificate, key) = certificate(&folder);
+                    let (certificate, key) = certificate(folder.path());
                     command.arg("--cert").arg(&certificate).arg("--key").arg(key);
                     command.args(["--region", "eu-test-9"]);
                     options.push(("tls_ca", certificate.display().to_string()));
@@ -101,9 +101,15 @@ impl S3Server {
     }
 }
 
-/// A certificate that the server signed itself, and its key.
-fn certificate(folder: &TempDir) -> (PathBuf, PathBuf) {
-    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+/// A certificate for 127.0.0.1 that signed itself, and its key, as files in a
+/// folder.
+///
+/// # Panics
+///
+/// When they cannot be made.
+#[must_use]
+pub fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
         .args(["-subj", "/CN=nas", "-days", "2", "-addext", "subjectAltName=IP:127.0.0.1"])
