@@ -86,6 +86,16 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "BYTES", value_parser = size::parse)]
     pub(crate) memory: Option<u64>,
 
+    /// Send at most so many bytes in a second to servers: a number, and K, M or G.
+    /// The option limit_up of a place holds beside it
+    #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate)]
+    pub(crate) limit_up: Option<u64>,
+
+    /// Receive at most so many bytes in a second from servers, as limit_down of a
+    /// place
+    #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate)]
+    pub(crate) limit_down: Option<u64>,
+
     /// Put temporary files in DIR, which should be on a disk and not in memory
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) spool: Option<PathBuf>,

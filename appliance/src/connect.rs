@@ -11,6 +11,8 @@ use tiroir_hosts::address::Address;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::ftp::FtpFiles;
 use tiroir_hosts::http::store::HttpStore;
+use tiroir_hosts::options::Options;
+use tiroir_hosts::rate::Limits;
 use tiroir_hosts::remote::RemoteFiles;
 use tiroir_hosts::remote::exporter::FilesExporter;
 use tiroir_hosts::remote::importer::{FilesImporter, clean};
@@ -21,11 +23,12 @@ use tiroir_hosts::sftp::SftpFiles;
 use tiroir_hosts::sftp::command::CommandDial;
 use tiroir_hosts::sftp::ssh::{self, Ssh};
 use tiroir_hosts::sqlite::SqliteStore;
-use tiroir_hosts::{ftp, http, s3, sqlite, tls};
+use tiroir_hosts::{ftp, http, rate, s3, sqlite, tls};
 
 use crate::any::{AnyExporter, AnyImporter};
 use crate::location::{Remote, Scheme};
 use crate::report;
+use crate::text::size;
 
 /// What connectors are told of this machine and this run.
 #[derive(Clone, Debug)]
@@ -36,6 +39,22 @@ pub(crate) struct Surroundings {
     pub(crate) spool: PathBuf,
     /// Set when the work should stop.
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// How fast bytes go to servers and come from them.
+    pub(crate) limits: Limits,
+}
+
+impl Surroundings {
+    /// What holds for a place: its own limits and those of the run.
+    fn limits(&self, options: &Options) -> Result<Limits, HostsError> {
+        let [up, down] = rate::OPTIONS.map(|name| match options.text(name) {
+            None => Ok(0),
+            Some(text) => size::parse_rate(text).map_err(|words| {
+                let kind = HostErrorKind::Other;
+                HostsError::remote(kind, "understand the option", name.as_bytes(), words)
+            }),
+        });
+        Ok(self.limits.clone().with(up?, down?))
+    }
 }
 
 /// A server that keeps files in directories, and a place on it.
@@ -95,13 +114,14 @@ pub(crate) fn store(remote: &Remote, around: &Surroundings) -> Result<RemoteStor
     Ok(match remote.scheme {
         Scheme::S3 => {
             refuse_unknown(remote, &s3::OPTIONS)?;
-            RemoteStore::S3(Box::new(S3Store::open(&address(remote)?, options, spool)?))
+            let store = S3Store::open(&address(remote)?, options, spool)?;
+            RemoteStore::S3(Box::new(store.with_limits(around.limits(options)?)))
         }
         Scheme::Http | Scheme::Https => {
             refuse_unknown(remote, &http::store::OPTIONS)?;
             let is_tls = remote.scheme == Scheme::Https;
             let store = HttpStore::open(&address(remote)?, is_tls, options, spool)?;
-            RemoteStore::Http(Box::new(store))
+            RemoteStore::Http(Box::new(store.with_limits(around.limits(options)?)))
         }
         Scheme::Sqlite => {
             refuse_unknown(remote, &sqlite::OPTIONS)?;
@@ -139,7 +159,8 @@ pub(crate) enum RemoteStore {
 pub(crate) fn importer(remote: &Remote, around: &Surroundings) -> Result<AnyImporter, HostsError> {
     if remote.scheme == Scheme::S3 {
         refuse_unknown(remote, &s3::OPTIONS)?;
-        let importer = S3Importer::open(&address(remote)?, &remote.options)?;
+        let importer = S3Importer::open(&address(remote)?, &remote.options)?
+            .with_limits(around.limits(&remote.options)?);
         return Ok(AnyImporter::S3(Box::new(importer)));
     }
     let server = files(remote, around)?;
@@ -159,7 +180,8 @@ pub(crate) fn exporter(
 ) -> Result<AnyExporter, HostsError> {
     if remote.scheme == Scheme::S3 {
         refuse_unknown(remote, &s3::OPTIONS)?;
-        let exporter = S3Exporter::open(&address(remote)?, &remote.options, &around.spool)?;
+        let exporter = S3Exporter::open(&address(remote)?, &remote.options, &around.spool)?
+            .with_limits(around.limits(&remote.options)?);
         return Ok(AnyExporter::S3(Box::new(exporter.with_warnings(report::warn))));
     }
     let server = files(remote, around)?;
@@ -182,7 +204,7 @@ pub(crate) fn files(remote: &Remote, around: &Surroundings) -> Result<Server, Ho
     match remote.scheme {
         Scheme::Sftp => sftp(remote, around),
         Scheme::Rclone => rclone(remote, around),
-        Scheme::Ftp | Scheme::Ftps => ftp(remote),
+        Scheme::Ftp | Scheme::Ftps => ftp(remote, around),
         Scheme::S3 | Scheme::Http | Scheme::Https | Scheme::Sqlite => {
             let kind = HostErrorKind::Other;
             let rule = "it keeps stores and nothing else";
@@ -200,7 +222,9 @@ fn path_of(remote: &Remote, address_path: &[u8]) -> Vec<u8> {
 }
 
 fn refuse_unknown(remote: &Remote, known: &[&str]) -> Result<(), HostsError> {
-    match remote.options.unknown(known) {
+    let known_everywhere: &[&str] =
+        if remote.scheme == Scheme::Sqlite { &[] } else { &rate::OPTIONS };
+    match remote.options.unknown(&[known, known_everywhere].concat()) {
         None => Ok(()),
         Some(name) => Err(HostsError::rule(
             HostErrorKind::Other,
@@ -215,7 +239,9 @@ fn sftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
     refuse_unknown(remote, &ssh::options())?;
     let address = address(remote)?;
     let patience = Patience::from_options(&remote.options)?;
-    let patience = patience.with_cancellation(Arc::clone(&around.cancelled));
+    let patience = patience
+        .with_cancellation(Arc::clone(&around.cancelled))
+        .with_limits(around.limits(&remote.options)?);
     let dial = Ssh::new(&address, &remote.options, &around.home, patience.clone())?;
     let mut files = SftpFiles::new(Box::new(dial), patience).with_warnings(report::warn);
     let path = path_of(remote, &address.path);
@@ -241,10 +267,11 @@ fn ftp_options() -> Vec<&'static str> {
     [&ftp::OPTIONS[..], &tls::OPTIONS].concat()
 }
 
-fn ftp(remote: &Remote) -> Result<Server, HostsError> {
+fn ftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
     refuse_unknown(remote, &ftp_options())?;
     let address = address(remote)?;
-    let files = FtpFiles::new(&address, remote.scheme == Scheme::Ftps, &remote.options)?;
+    let files = FtpFiles::new(&address, remote.scheme == Scheme::Ftps, &remote.options)?
+        .with_limits(around.limits(&remote.options)?);
     Ok(Server {
         files: Box::new(files),
         kind: "ftp",
@@ -265,7 +292,9 @@ fn rclone(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> 
         return Err(HostsError::rule(HostErrorKind::Other, "understand the location", b"", rule));
     };
     let patience = Patience::from_options(&remote.options)?;
-    let patience = patience.with_cancellation(Arc::clone(&around.cancelled));
+    let patience = patience
+        .with_cancellation(Arc::clone(&around.cancelled))
+        .with_limits(around.limits(&remote.options)?);
     let shown = format!("rclone://{name}:");
     let program = remote.options.text("rclone").unwrap_or("rclone");
     // Nothing is kept on the disk here, and listings for a moment only: others may
@@ -275,7 +304,9 @@ fn rclone(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> 
     let mut arguments: Vec<String> = arguments.map(Into::into).into();
     arguments.push(format!("{name}:/"));
     let mut dial = CommandDial::new(shown, program, arguments);
-    let is_ours = |name: &str| patience::OPTIONS.contains(&name) || name == "rclone";
+    let is_ours = |name: &str| {
+        patience::OPTIONS.contains(&name) || rate::OPTIONS.contains(&name) || name == "rclone"
+    };
     for option in remote.options.names().filter(|name| !is_ours(name)) {
         let variable = option.strip_prefix("rclone_").unwrap_or(option);
         let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';

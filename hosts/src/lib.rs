@@ -8,6 +8,7 @@
 //! - [`fs`]: importer, exporter and store of local file systems;
 //! - [`options`] and [`address`]: what a connector to a server is told;
 //! - [`tls`]: whom a TLS connection trusts;
+//! - [`rate`]: how many bytes go over the network in a second;
 //! - [`remote`]: what servers with files and directories have in common;
 //! - [`sftp`]: files over SSH;
 //! - [`http`]: what connectors that speak HTTP share, and the client of a server of stores;
@@ -46,6 +47,7 @@ pub mod index;
 pub mod link_table;
 pub mod options;
 pub mod ptar;
+pub mod rate;
 pub mod remote;
 pub mod s3;
 pub mod sftp;

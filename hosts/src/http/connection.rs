@@ -11,6 +11,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::Endpoint;
 use super::error::{HttpError, shown};
+use crate::rate::Limits;
 
 /// Bytes read ahead, at most.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -71,18 +72,24 @@ struct Socket {
     tcp: TcpStream,
     reading: Budget,
     writing: Budget,
+    limits: Limits,
 }
 
 impl Read for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let piece = self.limits.down.piece_bytes(into.len());
         loop {
             self.tcp.set_read_timeout(Some(self.reading.time()?))?;
             let start = Instant::now();
-            let read = self.tcp.read(into);
+            let read = self.tcp.read(&mut into[..piece]);
             self.reading.spend(start, *read.as_ref().unwrap_or(&0));
             match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+                Ok(count) => {
+                    self.limits.down.pay(count);
+                    return Ok(count);
+                }
+                error => return error,
             }
         }
     }
@@ -90,6 +97,7 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..self.limits.up.piece_bytes(bytes.len())];
         loop {
             self.tcp.set_write_timeout(Some(self.writing.time()?))?;
             let start = Instant::now();
@@ -97,7 +105,11 @@ impl Write for Socket {
             self.writing.spend(start, *written.as_ref().unwrap_or(&0));
             match written {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+                Ok(count) => {
+                    self.limits.up.pay(count);
+                    return Ok(count);
+                }
+                error => return error,
             }
         }
     }
@@ -130,6 +142,7 @@ impl Connection {
         endpoint: &Endpoint,
         tls: Option<&Arc<ClientConfig>>,
         timeouts: Timeouts,
+        limits: &Limits,
     ) -> Result<Self, HttpError> {
         let tcp = connect(endpoint, timeouts.connect)?;
         // Requests are written whole: nothing is gained by waiting for more.
@@ -138,6 +151,7 @@ impl Connection {
             tcp,
             reading: Budget::new(timeouts.progress),
             writing: Budget::new(timeouts.progress),
+            limits: limits.clone(),
         };
         let stream = match tls {
             None => Stream::Plain(socket),
