@@ -129,6 +129,8 @@ pub(crate) struct Globals {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write what is in a snapshot as a tar archive
+    Archive(cmd::archive::Args),
     /// Back up directories and files, or standard input
     Backup(cmd::backup::Args),
     /// Write files of snapshots to standard output

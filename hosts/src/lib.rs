@@ -17,6 +17,7 @@
 //! - [`staging`]: what waits to be uploaded;
 //! - [`ftp`]: servers that speak FTP;
 //! - [`stdio`]: importer of what comes through a pipe;
+//! - [`tar`]: exporter that writes a tar archive;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
 //! - [`workers`]: threads that encode what a backup stores;
@@ -56,6 +57,7 @@ pub mod spool;
 pub mod sqlite;
 pub mod staging;
 pub mod stdio;
+pub mod tar;
 #[cfg(test)]
 mod testing;
 pub mod tls;
