@@ -27,6 +27,8 @@ use crate::error::{Context as _, HostsError, Result};
 use crate::spool::create_named;
 use crate::warn::Warnings;
 
+use super::mounted::{Home, MountRule};
+
 /// Bytes that an upload gathers before it writes, unless told otherwise.
 const WRITE_BYTES: usize = 256 * 1024;
 
@@ -57,11 +59,17 @@ struct Open {
 
 /// Store in a directory of a local file system.
 ///
-/// Durable means: the file is synced, renamed, and its directory is synced.
-/// Takes 256 KiB for each upload under way and eight file descriptors.
+/// Durable means: the file is synced, renamed, and its directory is synced. Before
+/// that it is compared whether the directory is the one that was opened: a disk may
+/// have been unplugged.
+/// Takes 256 KiB for each upload under way and nine file descriptors.
 #[derive(Debug)]
 pub struct FsStore {
     root: PathBuf,
+    /// Where something has to be mounted.
+    mount: Option<MountRule>,
+    /// The directory, once it was found to be a store.
+    home: Option<Home>,
     uploads: Vec<Upload>,
     next_upload: u32,
     /// The one used last comes last.
@@ -79,6 +87,8 @@ impl FsStore {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
+            mount: None,
+            home: None,
             uploads: Vec::new(),
             next_upload: 0,
             open: Vec::new(),
@@ -86,6 +96,13 @@ impl FsStore {
             warnings: Warnings::default(),
             warned_of_sync: false,
         }
+    }
+
+    /// With a rule of where something has to be mounted.
+    #[must_use]
+    pub fn with_mount(mut self, rule: MountRule) -> Self {
+        self.mount = Some(rule);
+        self
     }
 
     /// With another size of what each upload gathers before it writes.
@@ -303,15 +320,25 @@ impl Store for FsStore {
     }
 
     fn read_config(&mut self, into: &mut [u8]) -> Result<usize> {
+        if let Some(rule) = &self.mount {
+            rule.check(&self.root)?;
+        }
         let path = self.root.join("CONFIG");
         let file = open_regular(&path)?;
+        if self.home.is_none() {
+            self.home = Some(Home::hold(&self.root, self.mount.clone())?);
+        }
         let filled = read_full(&file, 0, into).at("read", &path)?;
         let length = file.metadata().at("inspect", &path)?.len();
         Ok(filled.max(usize::try_from(length).unwrap_or(usize::MAX)))
     }
 
     fn create(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(rule) = &self.mount {
+            rule.check(&self.root)?;
+        }
         self.make_root()?;
+        self.home = Some(Home::hold(&self.root, self.mount.clone())?);
         let root = self.root.clone();
         for name in ["packfiles", "states"] {
             let directory = root.join(name);
@@ -365,6 +392,8 @@ impl Store for FsStore {
             .write_all(&upload.buffer)
             .and_then(|()| upload.file.sync_all())
             .at("write", &upload.path);
+        let is_home = || self.home.as_ref().map_or(Ok(()), Home::check);
+        let written = written.and_then(|()| is_home());
         let published = written.and_then(|()| self.publish(&upload.path, upload.resource, name));
         if published.is_err() {
             // Gone already if only the directory could not be synced.
