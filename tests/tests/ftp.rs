@@ -1,7 +1,9 @@
 //! FTP, with the servers that Debian has: what every server with files does,
 //! with and without TLS, and what is special about each.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use tiroir_core::host::{HostError as _, HostErrorKind};
@@ -27,7 +29,10 @@ fn files(server: &FtpServer, more: &[(&str, &str)]) -> FtpFiles {
 
 fn contract(kind: Kind, tls: Tls, more: &[(&str, &str)]) {
     let server = FtpServer::start(kind, tls, 20);
-    eprintln!("{:#?}", files(&server, more).description().expect("description"));
+    eprintln!(
+        "{:#?}",
+        files(&server, more).description().expect("description")
+    );
     remote_files_contract(server.root().as_bytes(), || files(&server, more));
 }
 
@@ -99,7 +104,9 @@ fn unreadable_directories() {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("permissions");
             let path = format!("{}/d{mode:o}", server.root());
             let mut seen = 0;
-            files.list(server.root().as_bytes(), &mut |_, _| Ok(())).expect("the one above");
+            files
+                .list(server.root().as_bytes(), &mut |_, _| Ok(()))
+                .expect("the one above");
             let listed = files.list(path.as_bytes(), &mut |_, _| {
                 seen += 1;
                 Ok(())
@@ -133,7 +140,10 @@ fn fewer_connections() {
         let id = files.create(&path("new")).expect("create");
         files.write(id, b"content").expect("write");
         files.finish(id, &NewAttributes::default()).expect("finish");
-        assert_eq!(fs::read(server.files().join("new")).expect("new"), b"content");
+        assert_eq!(
+            fs::read(server.files().join("new")).expect("new"),
+            b"content"
+        );
     }
 }
 
@@ -145,8 +155,65 @@ fn unknown_certificates() {
         let address = Address::parse(server.location().as_bytes()).expect("location");
         let options: Options = [("tls", "explicit")].into_iter().collect();
         let mut files = FtpFiles::new(&address, false, &options).expect("options");
-        let error = files.description().expect_err("nobody knows the certificate");
-        let source = std::error::Error::source(&error).expect("a reason").to_string();
+        let error = files
+            .description()
+            .expect_err("nobody knows the certificate");
+        let source = std::error::Error::source(&error)
+            .expect("a reason")
+            .to_string();
         assert!(source.contains("tls_fingerprint="), "{source}");
+    }
+}
+
+/// Over IPv6, where only the extended commands name the place of a transfer.
+#[test]
+fn ipv6() {
+    for kind in ALL {
+        for more in [&[][..], &[("active", "true")]] {
+            let server = FtpServer::start_ipv6(kind);
+            assert!(server.location().contains("[::1]:"));
+            remote_files_contract(server.root().as_bytes(), || files(&server, more));
+        }
+    }
+}
+
+/// Names of a server that keeps bytes, where they are Latin-1.
+#[test]
+fn latin1() {
+    let latin1 = OsStr::from_bytes(b"caf\xe9 \xfcber");
+    for kind in [Kind::Vsftpd, Kind::Proftpd] {
+        let server = FtpServer::start(kind, Tls::None, 20);
+        fs::write(server.files().join(latin1), b"content").expect("file");
+        let mut files = files(&server, &[("encoding", "latin1")]);
+        let mut names = Vec::new();
+        let mut each = |name: &[u8], _: &_| {
+            names.push(name.to_vec());
+            Ok(())
+        };
+        files
+            .list(server.root().as_bytes(), &mut each)
+            .expect("listing");
+        assert_eq!(names, ["café über".as_bytes()], "{kind:?}");
+        let path = |name: &str| format!("{}/{name}", server.root()).into_bytes();
+        let id = files.open(&path("café über")).expect("open");
+        let mut into = [0; 20];
+        assert_eq!(files.read(id, 0, &mut into).expect("read"), 7);
+        files.close(id);
+        let id = files.create(&path("naïve")).expect("create");
+        files.write(id, b"new").expect("write");
+        files.finish(id, &NewAttributes::default()).expect("finish");
+        let there = server.files().join(OsStr::from_bytes(b"na\xefve"));
+        assert_eq!(fs::read(there).expect("file"), b"new", "{kind:?}");
+        files.rename(&path("naïve"), &path("été")).expect("rename");
+        assert!(
+            server
+                .files()
+                .join(OsStr::from_bytes(b"\xe9t\xe9"))
+                .exists()
+        );
+        files.remove_file(&path("été")).expect("remove");
+        // What Latin-1 has no letter for.
+        let error = files.create(&path("日本")).expect_err("no such letters");
+        assert!(error.to_string().contains("日本"), "{error}");
     }
 }
