@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tiroir_tests::compare::{Rules, assert_same};
+use tiroir_tests::compare::{Rules, assert_same, differences};
 use tiroir_tests::rng::Rng;
 use tiroir_tests::sandbox::Sandbox;
 use tiroir_tests::scene::identifiers;
@@ -91,7 +91,10 @@ fn both_extract_the_same_tree() {
     // That one leaves the time of `.` alone, but not that of others.
     let bsd = sandbox.path("bsd");
     assert_eq!(extract("bsdtar", BSD, &whole, &bsd), "");
-    assert_same(&source, &bsd.join(below), Rules::EXACT);
+    let mut found = differences(&source, &bsd.join(below), Rules::EXACT);
+    // It reads -1.5 as -1 and a half: the fraction of times before 1970 the wrong way.
+    found.retain(|line| !line.contains(": time -"));
+    assert!(found.is_empty(), "{found:?}");
     let bsd = sandbox.path("bsd-stream");
     assert_eq!(extract("bsdtar", BSD, &archive, &bsd), "");
     let mut run = sandbox.at(&store);
