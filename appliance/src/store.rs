@@ -182,6 +182,10 @@ impl Store for AnyStore {
         each!(&mut self.connector, store => store.list(resource, each))
     }
 
+    fn tidy(&mut self) {
+        each!(&mut self.connector, store => store.tidy());
+    }
+
     fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<(), HostsError> {
         each!(&mut self.connector, store => store.delete(resource, name))
     }

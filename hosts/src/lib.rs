@@ -30,6 +30,7 @@
 
 #![warn(missing_docs)]
 
+mod abandoned;
 pub mod address;
 #[expect(unsafe_code, reason = "maps a file")]
 pub mod arena;
