@@ -644,9 +644,8 @@ mod tests {
             "packfiles/tmp.00000000000000ff",
             "states/tmp.0123456789abcdef",
         ];
-        gone.map(|name| put(name, old));
         let stay = ["packfiles/tmp.thesis", "packfiles/ab/tmp.0000000000000001", "locks/tmp.x"];
-        stay.map(|name| put(name, old));
+        gone.iter().chain(&stay).for_each(|name| put(name, old));
         put("packfiles/tmp.0000000000000002", now - week + std::time::Duration::from_secs(60));
         let alive = store.begin(StoreResource::Packfile).unwrap();
         let path = store.upload(alive).unwrap().path.clone();
