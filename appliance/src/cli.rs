@@ -86,6 +86,16 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "BYTES", value_parser = size::parse)]
     pub(crate) memory: Option<u64>,
 
+    /// Send at most so many bytes in a second to servers: a number, and K, M or G.
+    /// The option limit_up of a place holds beside it
+    #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate)]
+    pub(crate) limit_up: Option<u64>,
+
+    /// Receive at most so many bytes in a second from servers, as limit_down of a
+    /// place
+    #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate)]
+    pub(crate) limit_down: Option<u64>,
+
     /// Put temporary files in DIR, which should be on a disk and not in memory
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) spool: Option<PathBuf>,
@@ -119,6 +129,8 @@ pub(crate) struct Globals {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write what is in a snapshot as a tar archive
+    Archive(cmd::archive::Args),
     /// Back up directories and files, or standard input
     Backup(cmd::backup::Args),
     /// Write files of snapshots to standard output

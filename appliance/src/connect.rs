@@ -17,6 +17,7 @@ use tiroir_hosts::parallel::Width;
 use tiroir_hosts::parallel::ahead::AheadImporter;
 use tiroir_hosts::parallel::behind::BehindExporter;
 use tiroir_hosts::ptar::PtarReader;
+use tiroir_hosts::rate::Limits;
 use tiroir_hosts::remote::RemoteFiles;
 use tiroir_hosts::remote::exporter::FilesExporter;
 use tiroir_hosts::remote::importer::{FilesImporter, clean};
@@ -27,11 +28,12 @@ use tiroir_hosts::sftp::SftpFiles;
 use tiroir_hosts::sftp::command::CommandDial;
 use tiroir_hosts::sftp::ssh::{self, Ssh};
 use tiroir_hosts::sqlite::SqliteStore;
-use tiroir_hosts::{ftp, http, s3, sqlite, tls};
+use tiroir_hosts::{ftp, http, rate, s3, sqlite, tls};
 
 use crate::any::{AnyExporter, AnyImporter};
 use crate::location::{Remote, Scheme};
 use crate::report;
+use crate::text::size;
 
 /// The option that says how many connections a source or a destination may have.
 const CONNECTIONS: &str = "connections";
@@ -50,6 +52,22 @@ pub(crate) struct Surroundings {
     pub(crate) cancelled: Arc<AtomicBool>,
     /// How many files are read or written at once, where nothing else is said.
     pub(crate) width: Width,
+    /// How fast bytes go to servers and come from them.
+    pub(crate) limits: Limits,
+}
+
+impl Surroundings {
+    /// What holds for a place: its own limits and those of the run.
+    fn limits(&self, remote: &Remote) -> Result<Limits, HostsError> {
+        let [up, down] = rate::OPTIONS.map(|name| match remote.options.text(name) {
+            None => Ok(0),
+            Some(text) => size::parse_rate(text).map_err(|words| {
+                let kind = HostErrorKind::Other;
+                HostsError::remote(kind, "understand the option", name.as_bytes(), words)
+            }),
+        });
+        Ok(self.limits.for_place(&remote.to_string(), up?, down?))
+    }
 }
 
 /// A server that keeps files in directories, and a place on it.
@@ -115,18 +133,20 @@ pub(crate) fn store(remote: &Remote, around: &Surroundings) -> Result<RemoteStor
     Ok(match remote.scheme {
         Scheme::S3 => {
             refuse_unknown(remote, &s3::OPTIONS)?;
-            RemoteStore::S3(Box::new(S3Store::open(&address(remote)?, options, spool)?))
+            let store = S3Store::open(&address(remote)?, options, spool)?;
+            RemoteStore::S3(Box::new(store.with_limits(around.limits(remote)?)))
         }
         Scheme::Http | Scheme::Https => {
             refuse_unknown(remote, &http::store::OPTIONS)?;
             let is_tls = remote.scheme == Scheme::Https;
             let store = HttpStore::open(&address(remote)?, is_tls, options, spool)?;
-            RemoteStore::Http(Box::new(store))
+            RemoteStore::Http(Box::new(store.with_limits(around.limits(remote)?)))
         }
         Scheme::PtarHttp | Scheme::PtarHttps => {
             refuse_unknown(remote, &http::file::OPTIONS)?;
             let is_tls = remote.scheme == Scheme::PtarHttps;
-            let file = HttpFile::open(&address(remote)?, is_tls, options)?;
+            let limits = around.limits(remote)?;
+            let file = HttpFile::open(&address(remote)?, is_tls, options, limits)?;
             RemoteStore::Archive(Box::new(PtarReader::over_http(file)?))
         }
         Scheme::Sqlite => {
@@ -167,7 +187,8 @@ pub(crate) enum RemoteStore {
 pub(crate) fn importer(remote: &Remote, around: &Surroundings) -> Result<AnyImporter, HostsError> {
     if remote.scheme == Scheme::S3 {
         refuse_unknown(remote, &s3::OPTIONS)?;
-        let importer = S3Importer::open(&address(remote)?, &remote.options)?;
+        let importer = S3Importer::open(&address(remote)?, &remote.options)?
+            .with_limits(around.limits(remote)?);
         return Ok(AnyImporter::S3(Box::new(importer)));
     }
     let server = files(remote, around)?;
@@ -237,7 +258,8 @@ fn exporter(
 ) -> Result<AnyExporter, HostsError> {
     if remote.scheme == Scheme::S3 {
         refuse_unknown(remote, &s3::OPTIONS)?;
-        let exporter = S3Exporter::open(&address(remote)?, &remote.options, &around.spool)?;
+        let exporter = S3Exporter::open(&address(remote)?, &remote.options, &around.spool)?
+            .with_limits(around.limits(remote)?);
         return Ok(AnyExporter::S3(Box::new(exporter.with_warnings(report::warn))));
     }
     let server = files(remote, around)?;
@@ -263,7 +285,7 @@ pub(crate) fn files(remote: &Remote, around: &Surroundings) -> Result<Server, Ho
     match remote.scheme {
         Scheme::Sftp => sftp(remote, around),
         Scheme::Rclone => rclone(remote, around),
-        Scheme::Ftp | Scheme::Ftps => ftp(remote),
+        Scheme::Ftp | Scheme::Ftps => ftp(remote, around),
         Scheme::S3
         | Scheme::Http
         | Scheme::Https
@@ -286,7 +308,11 @@ fn path_of(remote: &Remote, address_path: &[u8]) -> Vec<u8> {
 }
 
 fn refuse_unknown(remote: &Remote, known: &[&str]) -> Result<(), HostsError> {
-    match remote.options.unknown(&[known, &[CONNECTIONS]].concat()) {
+    let known_everywhere: &[&str] = match remote.scheme {
+        Scheme::Sqlite => &[],
+        _ => &[rate::OPTIONS[0], rate::OPTIONS[1], CONNECTIONS],
+    };
+    match remote.options.unknown(&[known, known_everywhere].concat()) {
         None => Ok(()),
         Some(name) => Err(HostsError::rule(
             HostErrorKind::Other,
@@ -301,7 +327,9 @@ fn sftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
     refuse_unknown(remote, &ssh::options())?;
     let address = address(remote)?;
     let patience = Patience::from_options(&remote.options)?;
-    let patience = patience.with_cancellation(Arc::clone(&around.cancelled));
+    let patience = patience
+        .with_cancellation(Arc::clone(&around.cancelled))
+        .with_limits(around.limits(remote)?);
     let dial = Ssh::new(&address, &remote.options, &around.home, patience.clone())?;
     let mut files = SftpFiles::new(Box::new(dial), patience).with_warnings(report::warn);
     let path = path_of(remote, &address.path);
@@ -327,10 +355,11 @@ fn ftp_options() -> Vec<&'static str> {
     [&ftp::OPTIONS[..], &tls::OPTIONS].concat()
 }
 
-fn ftp(remote: &Remote) -> Result<Server, HostsError> {
+fn ftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
     refuse_unknown(remote, &ftp_options())?;
     let address = address(remote)?;
-    let files = FtpFiles::new(&address, remote.scheme == Scheme::Ftps, &remote.options)?;
+    let files = FtpFiles::new(&address, remote.scheme == Scheme::Ftps, &remote.options)?
+        .with_limits(around.limits(remote)?);
     Ok(Server {
         files: Box::new(files),
         kind: "ftp",
@@ -351,7 +380,9 @@ fn rclone(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> 
         return Err(HostsError::rule(HostErrorKind::Other, "understand the location", b"", rule));
     };
     let patience = Patience::from_options(&remote.options)?;
-    let patience = patience.with_cancellation(Arc::clone(&around.cancelled));
+    let patience = patience
+        .with_cancellation(Arc::clone(&around.cancelled))
+        .with_limits(around.limits(remote)?);
     let shown = format!("rclone://{name}:");
     let program = remote.options.text("rclone").unwrap_or("rclone");
     // Nothing is kept on the disk here, and listings for a moment only: others may
@@ -361,8 +392,11 @@ fn rclone(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> 
     let mut arguments: Vec<String> = arguments.map(Into::into).into();
     arguments.push(format!("{name}:/"));
     let mut dial = CommandDial::new(shown, program, arguments);
-    let is_ours =
-        |name: &str| patience::OPTIONS.contains(&name) || ["rclone", CONNECTIONS].contains(&name);
+    let is_ours = |name: &str| {
+        patience::OPTIONS.contains(&name)
+            || rate::OPTIONS.contains(&name)
+            || ["rclone", CONNECTIONS].contains(&name)
+    };
     for option in remote.options.names().filter(|name| !is_ours(name)) {
         let variable = option.strip_prefix("rclone_").unwrap_or(option);
         let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -128,6 +128,7 @@ fn explain(error: &clap::Error, root: &clap::Command, command: Option<&str>) -> 
 fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
     let context = Context::new(&cli.globals, interrupt::watch()?);
     match &cli.command {
+        Command::Archive(args) => cmd::archive::run(args, &context, out),
         Command::Backup(args) => cmd::backup::run(args, &context, out),
         Command::Cat(args) => cmd::cat::run(args, &context, out),
         Command::Check(args) => cmd::check::run(args, &context, out),

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use tiroir_hosts::address::Address;
+use tiroir_hosts::fs::mounted::{self, MountRule};
 use tiroir_hosts::options::Options;
 
 use crate::cli::Globals;
@@ -20,6 +21,8 @@ use crate::exit::Status;
 pub(crate) enum Location {
     /// A directory of a local file system.
     Directory(PathBuf),
+    /// The same, where something has to be mounted.
+    Mounted(PathBuf, MountRule),
     /// A ptar archive in a local file system.
     Archive(PathBuf),
     /// On a server.
@@ -200,11 +203,16 @@ impl Location {
         refuse_empty(text, "store")?;
         match Place::parse(text, options) {
             Place::Path(path) => {
-                refuse_options(options, &[], "a store on a disk")?;
+                refuse_options(options, &[mounted::OPTION], "a store on a disk")?;
+                let rule = MountRule::from_options(options)?;
                 let has_scheme = split_scheme(text).0.is_some();
                 let path = absolute(path)?;
                 let is_archive = !has_scheme && is_archive(&path);
-                Ok(if is_archive { Self::Archive(path) } else { Self::Directory(path) })
+                Ok(match rule {
+                    None if is_archive => Self::Archive(path),
+                    None => Self::Directory(path),
+                    Some(rule) => Self::Mounted(path, rule),
+                })
             }
             Place::Remote(remote) => {
                 remote.check()?;
@@ -225,7 +233,7 @@ impl Location {
     /// The path in the file system, if it is there.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
-            Self::Directory(path) | Self::Archive(path) => Some(path),
+            Self::Directory(path) | Self::Mounted(path, _) | Self::Archive(path) => Some(path),
             Self::Remote(_) => None,
         }
     }
@@ -285,7 +293,7 @@ pub(crate) fn parse_options(texts: &[String]) -> Result<Options> {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory(path) => write!(f, "fs://{}", path.display()),
+            Self::Directory(path) | Self::Mounted(path, _) => write!(f, "fs://{}", path.display()),
             Self::Archive(path) => write!(f, "ptar://{}", path.display()),
             Self::Remote(remote) => remote.fmt(f),
         }
@@ -376,6 +384,10 @@ mod tests {
         assert!(!failure.to_string().contains("secret"));
         let options: Options = [("a", "b")].into_iter().collect();
         assert!(Location::parse(OsStr::new("/srv"), &options).is_err());
+        let options: Options = [("mount", "/mnt")].into_iter().collect();
+        let rule = MountRule::At("/mnt".into());
+        let location = Location::parse(OsStr::new("/mnt/x"), &options).unwrap();
+        assert_eq!(location, Location::Mounted("/mnt/x".into(), rule));
     }
 
     #[test]

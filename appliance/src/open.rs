@@ -24,6 +24,7 @@ use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::index::{Fallback, IndexOptions, Remake, SqliteIndex};
 use tiroir_hosts::options::Options;
+use tiroir_hosts::rate::Limits;
 use tiroir_hosts::workers::Workers;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -48,6 +49,8 @@ pub(crate) struct Context<'g> {
     pub(crate) globals: &'g Globals,
     /// Set by a signal.
     cancelled: Arc<AtomicBool>,
+    /// How fast bytes go to servers and come from them, over all connections.
+    limits: Limits,
     /// Something of the store could not be read, and was passed over.
     damaged: Cell<bool>,
     /// Passphrases of stores that were named, with where they are.
@@ -96,8 +99,10 @@ const KEY_DIGITS: usize = 64;
 impl<'g> Context<'g> {
     /// What commands are given, from the global options.
     pub(crate) fn new(globals: &'g Globals, cancelled: Arc<AtomicBool>) -> Self {
-        let passphrases = RefCell::default();
-        Self { globals, cancelled, damaged: Cell::new(false), passphrases }
+        let limits = Limits::new(Arc::clone(&cancelled))
+            .with(globals.limit_up.unwrap_or(0), globals.limit_down.unwrap_or(0));
+        let (damaged, passphrases) = Default::default();
+        Self { globals, cancelled, limits, damaged, passphrases }
     }
 
     /// Where a store was said to be, by `at` or the environment.
@@ -198,6 +203,7 @@ impl<'g> Context<'g> {
             spool: self.spool_directory(),
             cancelled: Arc::clone(&self.cancelled),
             width: budget::width(self.budget_bytes()),
+            limits: self.limits.clone(),
         }
     }
 

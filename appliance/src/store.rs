@@ -9,6 +9,7 @@ use tiroir_core::repository::{Lend, Repository};
 use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
+use tiroir_hosts::fs::mounted::Home;
 use tiroir_hosts::fs::store::FsStore;
 use tiroir_hosts::http::store::HttpStore;
 use tiroir_hosts::index::SqliteIndex;
@@ -43,6 +44,8 @@ pub(crate) struct AnyStore {
     pub(crate) read_bytes: u64,
     /// Bytes written of them.
     pub(crate) written_bytes: u64,
+    /// What else must be where it was when a state is written.
+    homes: Vec<Home>,
 }
 
 /// One of the store connectors.
@@ -74,6 +77,10 @@ impl AnyStore {
         Ok(Self::over(match location {
             Location::Directory(path) => {
                 Connector::Directory(FsStore::new(path).with_warnings(crate::report::warn))
+            }
+            Location::Mounted(path, rule) => {
+                let store = FsStore::new(path).with_mount(rule.clone());
+                Connector::Directory(store.with_warnings(crate::report::warn))
             }
             Location::Archive(path) => Connector::Archive(PtarReader::open(path)?),
             Location::Remote(remote) => match connect::store(remote, around)? {
@@ -109,7 +116,12 @@ impl AnyStore {
     }
 
     fn over(connector: Connector) -> Self {
-        Self { connector, read_bytes: 0, written_bytes: 0 }
+        Self { connector, read_bytes: 0, written_bytes: 0, homes: Vec::new() }
+    }
+
+    /// Writes no state when one of these is not where it was.
+    pub(crate) fn guard(&mut self, homes: Vec<Home>) {
+        self.homes = homes;
     }
 }
 
@@ -144,6 +156,9 @@ impl Store for AnyStore {
     }
 
     fn begin(&mut self, resource: StoreResource) -> Result<UploadId, HostsError> {
+        if resource == StoreResource::State {
+            self.homes.iter().try_for_each(Home::check)?;
+        }
         each!(&mut self.connector, store => store.begin(resource))
     }
 
@@ -185,6 +200,10 @@ impl Store for AnyStore {
         each!(&mut self.connector, store => store.list(resource, each))
     }
 
+    fn tidy(&mut self) {
+        each!(&mut self.connector, store => store.tidy());
+    }
+
     fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<(), HostsError> {
         each!(&mut self.connector, store => store.delete(resource, name))
     }
@@ -206,7 +225,7 @@ impl AnyStore {
         }
         let database;
         let (path, depth) = match location {
-            Location::Directory(path) => (path.as_path(), STORE_DEPTH),
+            Location::Directory(path) | Location::Mounted(path, _) => (path.as_path(), STORE_DEPTH),
             Location::Archive(path) => (path.as_path(), 0),
             Location::Remote(_) => match &self.connector {
                 Connector::Sqlite(store) => {

@@ -405,6 +405,7 @@ fn within_the_budget() {
     tight("store", &["info"]);
     tight("store", &["restore", "-to", "out"]);
     fs::remove_dir_all(scene.path("out")).expect("restored");
+    tight("store", &["archive", "-output", "x.tar", &folder]);
     fs::write(scene.path("src/000/1.txt"), "changed").expect("file");
     tight("store", &["backup", source]);
     tight("store", &["check"]);

@@ -399,6 +399,7 @@ pub struct ContentReader<P: Spool> {
     records: P,
     at: u64,
     content_mac: Mac,
+    length_bytes: u64,
     hasher: Option<MacHasher>,
 }
 
@@ -420,7 +421,7 @@ pub struct ChunkPlace {
 impl<P: Spool> ContentReader<P> {
     /// A reader that keeps lists of chunks in `records`.
     pub fn new(records: P) -> Self {
-        Self { records, at: 0, content_mac: Mac::ZERO, hasher: None }
+        Self { records, at: 0, content_mac: Mac::ZERO, length_bytes: 0, hasher: None }
     }
 
     /// Opens an object. `work` is lent to decode a large one with, and is not
@@ -449,8 +450,14 @@ impl<P: Spool> ContentReader<P> {
         if mac != *object {
             return Err(damaged(FormatError::Mac));
         }
+        self.length_bytes = parser.length_bytes;
         self.content_mac = parser.finish().map_err(damaged)?;
         Ok(())
+    }
+
+    /// Length of the content of the open object, in bytes: that of all its chunks.
+    pub fn length_bytes(&self) -> u64 {
+        self.length_bytes
     }
 
     /// Number of chunks of the open object.
@@ -546,6 +553,7 @@ struct Parsing<'r, P> {
     parser: ObjectParser,
     window: heapless::Vec<u8, PARSE_WINDOW_BYTES>,
     records: &'r mut P,
+    length_bytes: u64,
     result: Option<Result<Mac, FormatError>>,
 }
 
@@ -555,6 +563,7 @@ impl<'r, P: Spool> Parsing<'r, P> {
             parser: ObjectParser::default(),
             window: heapless::Vec::new(),
             records,
+            length_bytes: 0,
             result: None,
         }
     }
@@ -592,6 +601,8 @@ impl<'r, P: Spool> Parsing<'r, P> {
                     record[..32].copy_from_slice(&chunk.mac.0);
                     record[32..].copy_from_slice(&chunk.length_bytes.to_le_bytes());
                     self.records.append(&record)?;
+                    let length_bytes = u64::from(chunk.length_bytes);
+                    self.length_bytes = self.length_bytes.saturating_add(length_bytes);
                 }
             }
         }

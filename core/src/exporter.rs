@@ -19,6 +19,29 @@ pub trait Exporter {
         true
     }
 
+    /// Whether this is a stream, which takes the attributes of an entry before the
+    /// entry itself, and nothing twice: see [`announce`](Self::announce).
+    fn is_stream(&self) -> bool {
+        false
+    }
+
+    /// Whether nothing can be written any more. Asked after a failure, which then
+    /// ends the work.
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    /// Tells a stream of the entry that comes next: then its extended attributes
+    /// are set, and then it is made. Called for nothing else.
+    ///
+    /// # Errors
+    ///
+    /// The connector's.
+    fn announce(&mut self, path: &[u8], info: &FileInfo<'_>) -> Result<(), Self::Error> {
+        let _ = (path, info);
+        Ok(())
+    }
+
     /// Makes a directory, with rights for us alone until
     /// [`set_attributes`](Self::set_attributes). One that is there is kept.
     ///

@@ -16,6 +16,10 @@ pub struct Attributes {
     pub mode: u32,
     /// Last change of the content.
     pub mod_time: Timestamp,
+    /// For how many seconds after `mod_time` a further change may not show in it; 0
+    /// where every change does. A file that may so have changed since the previous
+    /// snapshot was begun is read again.
+    pub mod_time_blind_secs: u32,
     /// Device of the file system.
     pub dev: u64,
     /// Inode; with `dev`, which names are one file.

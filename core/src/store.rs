@@ -114,6 +114,11 @@ pub trait Store {
         each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
 
+    /// Removes what runs that were cut off left half written, days ago; nothing by
+    /// default. Called by a backup that holds its lock, which had been put right
+    /// before. What cannot be removed stays.
+    fn tidy(&mut self) {}
+
     /// Removes a resource; removing one that is not there succeeds.
     ///
     /// # Errors

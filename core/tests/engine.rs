@@ -11,6 +11,7 @@ use tiroir_core::codec::{
 };
 use tiroir_core::compression::Compression;
 use tiroir_core::error::Error;
+use tiroir_core::host::Host as _;
 use tiroir_core::index::{Index, StateSink};
 use tiroir_core::limits::PATH_BYTES_MAX;
 use tiroir_core::mac::{HashAlgorithm, Mac, MacKey};
@@ -305,6 +306,38 @@ fn change_is_found() {
     assert_eq!(exporter.content(b"00100"), Some(&b"changed"[..]));
     assert_eq!(exporter.content(b"00200"), None);
     assert_eq!(check_all(store).0, (2, vec![]));
+}
+
+/// A time that is known to the minute may hide a change that came after the file was
+/// read: it is read again, until its minute is over.
+#[test]
+fn a_change_that_the_time_does_not_show_is_found() {
+    const PATH: &[u8] = b"/srv/data/many/00100";
+    let started = MemHost::new(0).now().secs;
+    for (age_secs, blind_secs, is_found) in
+        [(30, 0, false), (30, 60, true), (60, 60, true), (61, 60, false), (1 << 30, 60, false)]
+    {
+        let mut importer = tree();
+        let mut put = |content: &[u8]| {
+            let entry = importer.file(PATH, content);
+            entry.attributes.ino = 1000;
+            entry.attributes.mod_time =
+                Timestamp { secs: started.saturating_sub(age_secs), nanos: 0 };
+            entry.attributes.mod_time_blind_secs = blind_secs;
+            importer.clone()
+        };
+        let (first, store) = back_up(new_store(), 1, &mut put(b"before"));
+        first.unwrap();
+        let (report, store) = back_up(store, 2, &mut put(b"behind"));
+        assert_eq!(report.unwrap().new_bytes > 0, is_found, "{age_secs} {blind_secs}");
+        let (exporter, _) = restore_newest(store.clone(), b"/srv/data/many");
+        let wanted = if is_found { b"behind" } else { b"before" };
+        assert_eq!(exporter.content(b"00100"), Some(&wanted[..]));
+        // One that is read again, and is the same, stores nothing.
+        let (report, store) = back_up(store, 3, &mut put(wanted));
+        assert_eq!(report.unwrap().new_bytes, 0);
+        assert_eq!(check_all(store).0, (3, vec![]));
+    }
 }
 
 /// The trees of the snapshot that a backup makes now.

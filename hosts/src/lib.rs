@@ -8,6 +8,7 @@
 //! - [`fs`]: importer, exporter and store of local file systems;
 //! - [`options`] and [`address`]: what a connector to a server is told;
 //! - [`tls`]: whom a TLS connection trusts;
+//! - [`rate`]: how many bytes go over the network in a second;
 //! - [`remote`]: what servers with files and directories have in common;
 //! - [`sftp`]: files over SSH;
 //! - [`http`]: what connectors that speak HTTP share, and the client of a server of stores;
@@ -16,6 +17,7 @@
 //! - [`staging`]: what waits to be uploaded;
 //! - [`ftp`]: servers that speak FTP;
 //! - [`stdio`]: importer of what comes through a pipe;
+//! - [`tar`]: exporter that writes a tar archive;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
 //! - [`workers`]: threads that encode what a backup stores;
@@ -28,6 +30,7 @@
 
 #![warn(missing_docs)]
 
+mod abandoned;
 pub mod address;
 #[expect(unsafe_code, reason = "maps a file")]
 pub mod arena;
@@ -47,6 +50,7 @@ pub mod link_table;
 pub mod options;
 pub mod parallel;
 pub mod ptar;
+pub mod rate;
 pub mod remote;
 pub mod s3;
 pub mod sftp;
@@ -55,6 +59,7 @@ pub mod spool;
 pub mod sqlite;
 pub mod staging;
 pub mod stdio;
+pub mod tar;
 #[cfg(test)]
 mod testing;
 pub mod tls;

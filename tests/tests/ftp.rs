@@ -1,8 +1,11 @@
 //! FTP, with the servers that Debian has: what every server with files does,
 //! with and without TLS, and what is special about each.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_hosts::address::Address;
@@ -10,7 +13,10 @@ use tiroir_hosts::contract::remote_files_contract;
 use tiroir_hosts::ftp::FtpFiles;
 use tiroir_hosts::options::Options;
 use tiroir_hosts::remote::{NewAttributes, RemoteFiles as _};
+use tiroir_tests::sandbox::Sandbox;
+use tiroir_tests::scene::identifiers;
 use tiroir_tests::servers::ftp::{FtpServer, Kind, Tls};
+use tiroir_tests::tree::touch;
 
 /// What lies on a server, with more options than it needs.
 fn files(server: &FtpServer, more: &[(&str, &str)]) -> FtpFiles {
@@ -149,4 +155,87 @@ fn unknown_certificates() {
         let source = std::error::Error::source(&error).expect("a reason").to_string();
         assert!(source.contains("tls_fingerprint="), "{source}");
     }
+}
+
+/// Over IPv6, where only the extended commands name the place of a transfer.
+#[test]
+fn ipv6() {
+    for kind in ALL {
+        for more in [&[][..], &[("active", "true")]] {
+            let server = FtpServer::start_ipv6(kind);
+            assert!(server.location().contains("[::1]:"));
+            remote_files_contract(server.root().as_bytes(), || files(&server, more));
+        }
+    }
+}
+
+/// Names of a server that keeps bytes, where they are Latin-1.
+#[test]
+fn latin1() {
+    let latin1 = OsStr::from_bytes(b"caf\xe9 \xfcber");
+    for kind in [Kind::Vsftpd, Kind::Proftpd] {
+        let server = FtpServer::start(kind, Tls::None, 20);
+        fs::write(server.files().join(latin1), b"content").expect("file");
+        let mut files = files(&server, &[("encoding", "latin1")]);
+        let mut names = Vec::new();
+        let mut each = |name: &[u8], _: &_| {
+            names.push(name.to_vec());
+            Ok(())
+        };
+        files.list(server.root().as_bytes(), &mut each).expect("listing");
+        assert_eq!(names, ["café über".as_bytes()], "{kind:?}");
+        let path = |name: &str| format!("{}/{name}", server.root()).into_bytes();
+        let id = files.open(&path("café über")).expect("open");
+        let mut into = [0; 20];
+        assert_eq!(files.read(id, 0, &mut into).expect("read"), 7);
+        files.close(id);
+        let id = files.create(&path("naïve")).expect("create");
+        files.write(id, b"new").expect("write");
+        files.finish(id, &NewAttributes::default()).expect("finish");
+        let there = server.files().join(OsStr::from_bytes(b"na\xefve"));
+        assert_eq!(fs::read(there).expect("file"), b"new", "{kind:?}");
+        files.rename(&path("naïve"), &path("été")).expect("rename");
+        assert!(server.files().join(OsStr::from_bytes(b"\xe9t\xe9")).exists());
+        files.remove_file(&path("été")).expect("remove");
+        // What Latin-1 has no letter for.
+        let error = files.create(&path("日本")).expect_err("no such letters");
+        assert!(error.to_string().contains("日本"), "{error}");
+    }
+}
+
+/// A server that lists times to the minute: a file that changed in the minute in
+/// which it was backed up is read again; one that is older is not.
+#[test]
+fn changes_within_a_minute() {
+    let sandbox = Sandbox::new();
+    let server = FtpServer::start(Kind::Vsftpd, Tls::None, 20);
+    let store = sandbox.path("store");
+    sandbox.at(&store).args(["create", "-plaintext"]).run().status(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let put = |name: &str, content: &str, age_secs: i64| {
+        let path = server.files().join(name);
+        fs::write(&path, content).expect("file");
+        let secs = now.cast_signed() - age_secs;
+        touch(&path, secs - secs.rem_euclid(60), 0);
+    };
+    let backup = |unchanged: u32| {
+        let location = format!("ftp://{}", server.location());
+        let mut run = sandbox.at(&store);
+        let run = run.args(["-json", "backup"]).arg(location).run().status(0);
+        assert!(run.said(&format!("\"unchanged\":{unchanged},")), "{}", run.report());
+    };
+    put("new", "before", 30);
+    put("old", "before", 2 * 86_400);
+    backup(0);
+    put("new", "behind", 30);
+    backup(1);
+    let listing = sandbox.at(&store).args(["ls", "-uuid"]).run().status(0);
+    let ids = identifiers(listing.text());
+    let content = |id: &str| {
+        let file = format!("{id}:{}/new", server.root());
+        sandbox.at(&store).arg("cat").arg(file).run().status(0).stdout
+    };
+    let mut found = [content(&ids[0]), content(&ids[1])];
+    found.sort();
+    assert_eq!(found, [b"before", b"behind"]);
 }

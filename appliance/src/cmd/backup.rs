@@ -16,6 +16,7 @@ use tiroir_core::time::Timestamp;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::ignore::IgnorePatterns;
 use tiroir_hosts::fs::importer::FsImporter;
+use tiroir_hosts::fs::mounted::{self, Home, MountRule};
 use tiroir_hosts::fs::several::SeveralImporter;
 use tiroir_hosts::options::Options as ConnectorOptions;
 use tiroir_hosts::stdio::StdinImporter;
@@ -117,7 +118,8 @@ pub(crate) struct Args {
     packfiles: Option<OsString>,
 
     /// Option of the connector to the source; for files here
-    /// dont_traverse_fs=true is --one-file-system. May be repeated
+    /// dont_traverse_fs=true is --one-file-system, and mount=required or mount=DIR
+    /// says that something has to be mounted there. May be repeated
     #[arg(long = "option", alias = "o", visible_alias = "o", value_name = "NAME=VALUE",
           action = clap::ArgAction::Append)]
     options: Vec<String>,
@@ -136,13 +138,17 @@ const INTERRUPTED: &str = "No snapshot was made. What was stored by now stays, a
 /// What is backed up.
 #[derive(Debug)]
 pub(super) enum Place {
-    /// A path of the local file system, and whether to stay on its file system.
-    Path { path: PathBuf, one_file_system: bool },
+    /// A path of the local file system, whether to stay on its file system, and
+    /// where something has to be mounted.
+    Path { path: PathBuf, one_file_system: bool, mount: Option<MountRule> },
     /// Standard input, as a file of that name.
     Stdin(Vec<u8>),
     /// A place on a server.
     Remote(Remote),
 }
+
+/// Options of a path of the local file system.
+pub(crate) const PATH_OPTIONS: [&str; 2] = ["dont_traverse_fs", mounted::OPTION];
 
 impl Place {
     /// Understands an argument.
@@ -159,9 +165,10 @@ impl Place {
         let (text, options) = resolve(context.globals, Kind::Source, text, options)?;
         match location::Place::parse(&text, &options) {
             location::Place::Path(path) => {
-                refuse_options(&options, &["dont_traverse_fs"], "a source on a disk")?;
+                refuse_options(&options, &PATH_OPTIONS, "a source on a disk")?;
+                let mount = MountRule::from_options(&options)?;
                 let one_file_system = options.flag("dont_traverse_fs")?;
-                Ok(Self::Path { path: absolute(path)?, one_file_system })
+                Ok(Self::Path { path: absolute(path)?, one_file_system, mount })
             }
             location::Place::Remote(remote) => {
                 remote.check()?;
@@ -202,8 +209,8 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     if one_file_system && matches!(source, Source::Remote(_)) {
         return Err(Failure::usage("servers do not tell which file system something is on"));
     }
-    let opened = context.open()?;
-    let paths = match source {
+    let mut opened = context.open()?;
+    let (paths, mounts) = match source {
         Source::Stdin(name) => {
             return args.store(context, opened, &mut StdinImporter::new(&name), out);
         }
@@ -216,7 +223,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
             let mut importer = connect::ahead(importer, &remote, &context.surroundings())?;
             return args.store(context, opened, &mut importer, out);
         }
-        Source::Paths { paths, .. } => paths,
+        Source::Paths { paths, mounts, .. } => (paths, mounts),
     };
     let ignore = args.patterns(opened.location.path())?.build()?;
     let set_up = |importer: FsImporter| {
@@ -228,10 +235,12 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     };
     if let [path] = paths.as_slice() {
         let mut importer = set_up(open_importer(path)?)?;
+        opened.store.guard(hold(&paths, mounts)?);
         return args.store(context, opened, &mut importer, out);
     }
     machine::allow_descriptors(paths.len());
     let mut importer = SeveralImporter::open(&paths, set_up).map_err(nothing_there)?;
+    opened.store.guard(hold(&paths, mounts)?);
     args.store(context, opened, &mut importer, out)
 }
 
@@ -246,7 +255,7 @@ fn warn_of_ignored_root(top: &[u8]) {
 #[derive(Debug)]
 enum Source {
     /// Paths of the local file system, and whether to stay on theirs.
-    Paths { paths: Vec<PathBuf>, one_file_system: bool },
+    Paths { paths: Vec<PathBuf>, mounts: Vec<Option<MountRule>>, one_file_system: bool },
     /// Standard input, as a file of that name.
     Stdin(Vec<u8>),
     /// A place on a server.
@@ -263,11 +272,13 @@ impl Source {
         let here = [OsString::from(".")];
         let arguments = if arguments.is_empty() { &here[..] } else { arguments };
         let mut paths = Vec::with_capacity(arguments.len());
+        let mut mounts = Vec::with_capacity(arguments.len());
         let mut one_file_system = false;
         for argument in arguments {
             match Place::parse(argument, options, context)? {
-                Place::Path { path, one_file_system: only } => {
+                Place::Path { path, one_file_system: only, mount } => {
                     paths.push(path);
+                    mounts.push(mount);
                     one_file_system |= only;
                 }
                 Place::Stdin(name) if arguments.len() == 1 => return Ok(Self::Stdin(name)),
@@ -280,12 +291,31 @@ impl Source {
                 }
             }
         }
-        Ok(Self::Paths { paths, one_file_system })
+        Ok(Self::Paths { paths, mounts, one_file_system })
     }
 
     fn one_file_system(&self) -> bool {
         matches!(self, Self::Paths { one_file_system: true, .. })
     }
+}
+
+/// Holds the file systems of what is backed up: no snapshot is made of the empty
+/// place of a disk that was unplugged meanwhile.
+///
+/// # Errors
+///
+/// Where nothing is mounted, and something has to be; of the system.
+fn hold(paths: &[PathBuf], mounts: Vec<Option<MountRule>>) -> Result<Vec<Home>> {
+    let mut homes: Vec<Home> = Vec::new();
+    for (path, mount) in paths.iter().zip(mounts) {
+        let has_rule = mount.is_some();
+        let home = Home::hold(path, mount).map_err(nothing_there)?.with_any_directory();
+        // One for each file system will do.
+        if has_rule || !homes.iter().any(|other| other.is_beside(&home)) {
+            homes.push(home);
+        }
+    }
+    Ok(homes)
 }
 
 /// Opens what is backed up.

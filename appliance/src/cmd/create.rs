@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Result<Status> {
     let location = context.location()?;
     // Before anybody is asked for a passphrase in vain; asked again in the end.
     let what = match &location {
-        Location::Directory(path) => what_is_there(path),
+        Location::Directory(path) | Location::Mounted(path, _) => what_is_there(path),
         Location::Archive(_) => {
             return Err(Failure::usage("an archive is not created empty")
                 .with_advice("Write one with what it is to hold: tiroir ptar -o FILE PATH"));

@@ -65,7 +65,8 @@ struct Need {
 
 /// What each command needs that takes its memory from the budget. The others
 /// take next to nothing, beside the key.
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 13] = [
+    Need { command: "archive", share: Share::All, work_bytes: restore::work_bytes },
     Need { command: "backup", share: Share::All, work_bytes: backup::work_bytes },
     Need { command: "backup -dry-run", share: Share::All, work_bytes: backup::dry_work_bytes },
     Need { command: "cat", share: Share::All, work_bytes: cat::work_bytes },

@@ -22,6 +22,7 @@ use crate::error::{EngineError, Failure, Result};
 use crate::filter::Filters;
 use crate::store::Repo;
 
+pub(crate) mod archive;
 pub(crate) mod backup;
 pub(crate) mod cat;
 pub(crate) mod check;

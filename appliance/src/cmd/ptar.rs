@@ -114,8 +114,11 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     }
     // Opened first: nobody is asked for a passphrase if there is nothing.
     for place in &places {
-        if let Place::Path { path, .. } = place {
+        if let Place::Path { path, mount, .. } = place {
             open_importer(path)?;
+            if let Some(rule) = mount {
+                rule.check(path)?;
+            }
         }
     }
     let mut stores = Vec::with_capacity(args.stores.len());

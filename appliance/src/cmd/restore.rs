@@ -19,6 +19,7 @@ use tiroir_hosts::options::Options as ConnectorOptions;
 use tiroir_hosts::parallel::Width;
 use tiroir_hosts::parallel::behind::BehindExporter;
 
+use super::archive::to_stream;
 use super::cat::each_chunk;
 use super::{read_chunk_bytes, refuse_filters};
 use crate::config::Kind;
@@ -49,7 +50,8 @@ use crate::text::time::Zone;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Restore into DIR, whose own directory must be there, also one of a server:
-    /// sftp://HOST/PATH; `stdout:` writes a file to standard output. By default plakar-YYYYMMDDhhmmss, here
+    /// sftp://HOST/PATH; `stdout:` writes a file to standard output, and `tar:` an
+    /// archive. By default plakar-YYYYMMDDhhmmss, here
     #[arg(long, value_name = "DIR")]
     to: Option<OsString>,
 
@@ -97,6 +99,8 @@ enum Destination {
     Directory(PathBuf),
     Remote(Remote),
     Stdout,
+    /// A tar archive on standard output.
+    Tar,
 }
 
 impl Destination {
@@ -113,6 +117,9 @@ impl Destination {
                 Ok(Self::Remote(remote))
             }
             Place::Other("stdout", _) => Ok(Self::Stdout),
+            Place::Other("tar", rest) if rest.is_empty() => Ok(Self::Tar),
+            Place::Other("tar", _) => Err(Failure::usage("`tar:` is standard output")
+                .with_advice("Into a file: tiroir archive -output FILE -rebase SNAPSHOT")),
             Place::Other(scheme, _) => {
                 let what = format!("there is no exporter for {scheme}:");
                 Err(Failure::new(Status::Failed, what)
@@ -144,7 +151,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         Some(text) => Destination::parse(text, &parse_options(&args.options)?, context)?,
         None => Destination::Directory(absolute(Path::new(&default_name()))?),
     };
-    if destination == Destination::Stdout {
+    if matches!(destination, Destination::Stdout | Destination::Tar) {
         report::output_is_data();
     }
     context.read(work_bytes, |repo, memory| {
@@ -155,6 +162,10 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         let source = snapshot.resolve(repo, &target.path, &mut read)?;
         let status = match &destination {
             Destination::Stdout => to_stdout(context, repo, &snapshot, &source, memory, out)?,
+            Destination::Tar => {
+                let work = Work { context, repo, snapshot: &snapshot, source: &source };
+                to_stream(work, b"", args.skip_permissions, memory, out)?
+            }
             Destination::Directory(path) => {
                 to_directory(args, context, repo, &snapshot, (&source, path), memory, out)?
             }
@@ -237,8 +248,10 @@ fn to_directory(
     let width = Width { threads, ..context.surroundings().width };
     let connect = Arc::new(move || Ok(Box::new(open()?) as Box<dyn Exporter<Error = HostsError>>));
     let mut exporter = BehindExporter::new(first, width, connect);
-    let work = (args, context, repo, snapshot, source);
-    with_exporter(work, &mut exporter, memory, out, |exporter| Ok(exporter.first().finish()?))
+    let work = Work { context, repo, snapshot, source };
+    let how = ("restore", args.skip_permissions);
+    let finish = |exporter: &mut BehindExporter<FsExporter>| Ok(exporter.first().finish()?);
+    with_exporter(work, how, &mut exporter, memory, Some(out), finish)
 }
 
 /// Restores into a directory of a server.
@@ -253,29 +266,44 @@ fn to_server(
 ) -> Result<Status> {
     let mut exporter = connect::behind(remote, &context.surroundings(), args.skip_permissions)
         .map_err(|error| no_target(remote, error))?;
-    let work = (args, context, repo, snapshot, source);
-    with_exporter(work, &mut exporter, memory, out, |_| Ok(()))
+    let work = Work { context, repo, snapshot, source };
+    let how = ("restore", args.skip_permissions);
+    with_exporter(work, how, &mut exporter, memory, Some(out), |_| Ok(()))
 }
 
-/// What is restored, and by what.
-type Work<'w, 'm> = (&'w Args, &'w Context<'w>, &'w mut Repo<'m>, &'w Snapshot, &'w [u8]);
+/// What is restored.
+pub(super) struct Work<'w, 'm> {
+    /// What all commands are given.
+    pub(super) context: &'w Context<'w>,
+    /// The store.
+    pub(super) repo: &'w mut Repo<'m>,
+    /// The snapshot.
+    pub(super) snapshot: &'w Snapshot,
+    /// The path in it.
+    pub(super) source: &'w [u8],
+}
 
-/// Restores by an exporter, which `finish` makes last.
-fn with_exporter<X: Exporter<Error = HostsError>>(
-    (args, context, repo, snapshot, source): Work<'_, '_>,
+/// Does what `verb` says by an exporter, which `finish` makes last, and tells of
+/// it on `out`, if there is one.
+pub(super) fn with_exporter<X: Exporter<Error = HostsError>>(
+    work: Work<'_, '_>,
+    (verb, skip_permissions): (&'static str, bool),
     exporter: &mut X,
     memory: &mut [u8],
-    out: &mut dyn Write,
+    out: Option<&mut dyn Write>,
     finish: impl FnOnce(&mut X) -> Result<()>,
 ) -> Result<Status> {
+    let Work { context, repo, snapshot, source } = work;
     let mut links = LinkTable::new(&context.spool_directory(), LINK_CACHE_BYTES)?;
-    let options = Options { skip_permissions: args.skip_permissions };
-    let mut reporter = Reporter::new(context.globals, "restore");
+    let options = Options { skip_permissions };
+    let mut reporter = Reporter::new(context.globals, verb);
     let report =
         export(repo, snapshot, source, (exporter, &mut links), &options, memory, &mut reporter)
             .map_err(|failure| failure.if_interrupted("What was restored by now stays."))?;
     finish(exporter)?;
-    summary(&snapshot.id, &report, &mut reporter, repo, out)?;
+    if let Some(out) = out {
+        summary((verb, &snapshot.id), &report, &mut reporter, repo, out)?;
+    }
     Ok(match report {
         Report { damaged: 1.., .. } => Status::Integrity,
         Report { failed: 1.., .. } | Report { skipped: 1.., .. } => Status::Incomplete,
@@ -337,7 +365,7 @@ fn no_target(place: impl fmt::Display, error: HostsError) -> Failure {
 
 /// Writes the summary, in the words of the other commands.
 fn summary(
-    id: &Mac,
+    (verb, id): (&'static str, &Mac),
     report: &Report,
     reporter: &mut Reporter,
     repo: &Repo<'_>,
@@ -349,14 +377,14 @@ fn summary(
         None => {}
         Some(Form::Text) => writeln!(
             out,
-            "{id:.4}: restore completed {} in {} (in: {}, out: {})",
+            "{id:.4}: {verb} completed {} in {} (in: {}, out: {})",
             with_errors(errors),
             Duration(nanos),
             Size(repo.store.read_bytes),
             Size(report.bytes)
         )?,
         Some(Form::Json) => {
-            let mut line = Line::new(out, "restore")?;
+            let mut line = Line::new(out, verb)?;
             line.show("snapshot", id)?;
             line.number("restored", report.restored)?;
             line.number("failed", report.failed)?;
@@ -386,6 +414,8 @@ mod tests {
         assert_eq!(parse("/x").unwrap(), Destination::Directory("/x".into()));
         assert_eq!(parse("fs:///x").unwrap(), Destination::Directory("/x".into()));
         assert_eq!(parse("stdout:").unwrap(), Destination::Stdout);
+        assert_eq!(parse("tar:").unwrap(), Destination::Tar);
+        assert!(parse("tar:x").is_err());
         assert!(parse("smb://x").is_err());
     }
 

@@ -81,6 +81,9 @@ pub(crate) struct Args {
 /// When there is no store, the place to listen at is not to be had, or files of
 /// certificate and token are not what they should be.
 pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Result<Status> {
+    if context.globals.limit_up.is_some() || context.globals.limit_down.is_some() {
+        return Err(Failure::usage("a server has no limit of rate"));
+    }
     let location = context.location()?;
     let token = token(args)?;
     let identity = match (&args.cert, &args.key) {
@@ -93,7 +96,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
     see_store(&location, &around)?;
 
     let workers = match location {
-        Location::Directory(_) | Location::Archive(_) => WORKERS_LOCAL,
+        Location::Directory(_) | Location::Mounted(..) | Location::Archive(_) => WORKERS_LOCAL,
         Location::Remote(_) => WORKERS_REMOTE,
     };
     let mut server = Server::bind(&args.listen)?.with_workers(workers);

@@ -5,8 +5,10 @@ use std::path::Path;
 use rustix::fs::Access;
 use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::repository::parse_config;
+use tiroir_hosts::fs::mounted::MountRule;
 
 use super::{Entry, Kind};
+use crate::cmd::backup::PATH_OPTIONS;
 use crate::connect;
 use crate::error::{Failure, Result};
 use crate::exit::Status;
@@ -28,7 +30,8 @@ pub(crate) fn check(kind: Kind, entry: &Entry) -> Result<()> {
     match Place::parse(&entry.location, &entry.options) {
         Place::Path(path) => {
             absolute(path)?;
-            let known: &[&str] = if kind == Kind::Source { &["dont_traverse_fs"] } else { &[] };
+            let known: &[&str] = if kind == Kind::Source { &PATH_OPTIONS } else { &[] };
+            MountRule::from_options(&entry.options)?;
             refuse_options(&entry.options, known, "a place on a disk")
         }
         Place::Remote(remote) => {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tiroir_hosts::rate::BYTES_PER_SECOND_MIN;
+
 /// A number of bytes, shown as go-humanize's `IBytes` shows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Size(pub(crate) u64);
@@ -43,6 +45,21 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let number: u64 =
         number.parse().map_err(|_| String::from("not a size: digits, then K, M, G or T"))?;
     number.checked_mul(1 << shift).ok_or_else(|| String::from("more bytes than 64 bits count"))
+}
+
+/// Reads a number of bytes in a second, in the words of [`parse`] or with `/s`
+/// behind it; 0 for no limit.
+///
+/// # Errors
+///
+/// A text for people when it is none, or so low that it must be a mistake.
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse(text.strip_suffix("/s").unwrap_or(text))? {
+        1..BYTES_PER_SECOND_MIN => {
+            Err(String::from("less than 1K, which is 1024 bytes in a second, gets nowhere"))
+        }
+        rate => Ok(rate),
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +110,16 @@ mod tests {
         }
         for text in ["", "M", "-1", "1.5M", "24X", "99999999999T", "18446744073709551616"] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        for (text, wanted) in [("0", 0), ("1K", 1024), ("2M/s", 2 << 20), ("1500000", 1_500_000)] {
+            assert_eq!(parse_rate(text), Ok(wanted), "{text}");
+        }
+        for wrong in ["100", "", "1Mbit", "/s", "-1"] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -37,6 +37,7 @@ use crate::resource::ResourceKind;
 use crate::session::{Session, Written};
 use crate::sort::Sorter;
 use crate::spool::Spool;
+use crate::store::Store as _;
 use crate::time::Timestamp;
 use crate::wire::error_entry::ErrorEntry;
 use crate::wire::header::{Header, Pairs, Source, Trees};
@@ -242,6 +243,7 @@ pub fn backup<L: Lend, I: Importer<Error = L::Error>>(
     let lock = SharedLock::acquire(repository, name, options.hostname)?;
     let mut session = Session::new(repository, name)?;
     session.hold(lock);
+    session.repository.store.tidy();
     session.repository.refresh(memory, &mut |_| OnDamage::Fail)?;
     let mut report = match backup_into(&mut session, importer, options, memory, progress) {
         Ok(report) => report,

@@ -184,9 +184,9 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
         memory: &mut ReadMemory<'_>,
     ) -> Result<(), Error<L::Error>> {
         let (entry, _) = entry_at(self.repository, self.trees, source, memory)?;
+        let len = copy_entry(&entry, entry_memory)?;
+        let entry = Entry::parse(&entry_memory[..len]).map_err(broken)?;
         if !entry.is_directory() {
-            let len = copy_entry(&entry, entry_memory)?;
-            let entry = Entry::parse(&entry_memory[..len]).map_err(broken)?;
             let place = Place { source, target: split(source).1 };
             // A root that is no directory has no name to be restored under.
             if !is_component(place.target) {
@@ -196,7 +196,7 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
             return self.late_failures(true);
         }
         let place = Place { source, target: b"" };
-        if !self.directory(place)? {
+        if !self.directory(place, &entry, memory)? {
             return Ok(());
         }
         walk.enter(self.repository, source, memory)?;
@@ -213,7 +213,7 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
             match step.event {
                 WalkEvent::Leave => self.leave(place, &step.entry, memory)?,
                 WalkEvent::Entry if step.entry.is_directory() => {
-                    if self.directory(place)?
+                    if self.directory(place, &step.entry, memory)?
                         && let Err(error) = walk.enter(self.repository, path, memory)
                     {
                         self.failed(place, error)?;
@@ -247,7 +247,15 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
     }
 
     /// Makes a directory, and says whether it can be entered.
-    fn directory(&mut self, place: Place<'_>) -> Result<bool, Error<L::Error>> {
+    fn directory(
+        &mut self,
+        place: Place<'_>,
+        entry: &Entry<'_>,
+        memory: &mut ReadMemory<'_>,
+    ) -> Result<bool, Error<L::Error>> {
+        if let Err(error) = self.announce(place, entry, memory) {
+            self.failed(place, error)?;
+        }
         match self.exporter.create_directory(place.target) {
             Ok(()) => Ok(true),
             Err(error) => {
@@ -255,6 +263,20 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
                 Ok(false)
             }
         }
+    }
+
+    /// Tells a stream what comes.
+    fn announce(
+        &mut self,
+        place: Place<'_>,
+        entry: &Entry<'_>,
+        memory: &mut ReadMemory<'_>,
+    ) -> Result<(), Error<L::Error>> {
+        if !self.exporter.is_stream() {
+            return Ok(());
+        }
+        self.exporter.announce(place.target, &entry.info)?;
+        self.set_xattrs(place, entry, memory)
     }
 
     /// Ends a directory: everything in it is there.
@@ -282,6 +304,7 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
         entry: &Entry<'_>,
         memory: &mut ReadMemory<'_>,
     ) -> Result<(), Error<L::Error>> {
+        let announced = self.announce(place, entry, memory);
         let result = if entry.is_regular() {
             self.file(place, entry, memory)
         } else if entry.info.mode & mode::SYMLINK != 0 {
@@ -297,7 +320,7 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
         if result.is_err() {
             self.exporter.abandon_file();
         }
-        self.settle(place, result)
+        self.settle(place, result.and_then(|done| announced.map(|()| done)))
     }
 
     fn special(
@@ -331,11 +354,16 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
                 return Ok(Some(0));
             }
         }
-        let size_bytes = u64::try_from(info.size).unwrap_or(0);
+        // The length is that of the content: a file that changed while it was read
+        // may be said to have another one.
+        let mut size_bytes = 0;
+        if !entry.object.is_zero() {
+            self.reader.open(self.repository, &entry.object, memory.chunk)?;
+            size_bytes = self.reader.length_bytes();
+        }
         self.exporter.begin_file(place.target, size_bytes)?;
         let mut written = 0;
         if !entry.object.is_zero() {
-            self.reader.open(self.repository, &entry.object, memory.chunk)?;
             while let Some(len) = self.reader.next(self.repository, memory.chunk)? {
                 if self.repository.host.cancelled() {
                     return Err(Error::Cancelled);
@@ -353,8 +381,21 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
         attributes.map(|()| Some(written))
     }
 
-    /// Restores the extended attributes of an entry.
+    /// Restores the extended attributes of an entry, unless that was done before it
+    /// was made.
     fn xattrs(
+        &mut self,
+        place: Place<'_>,
+        entry: &Entry<'_>,
+        memory: &mut ReadMemory<'_>,
+    ) -> Result<(), Error<L::Error>> {
+        if self.exporter.is_stream() {
+            return Ok(());
+        }
+        self.set_xattrs(place, entry, memory)
+    }
+
+    fn set_xattrs(
         &mut self,
         place: Place<'_>,
         entry: &Entry<'_>,
@@ -409,7 +450,7 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
     /// Reports a failure, or ends the work if everything else would fail too.
     fn failed(&mut self, place: Place<'_>, error: Error<L::Error>) -> Result<(), Error<L::Error>> {
         match &error {
-            _ if is_fatal(&error) => return Err(error),
+            _ if is_fatal(&error) || self.exporter.is_over() => return Err(error),
             Error::Damaged { .. } | Error::Missing(_) => self.report.damaged += 1,
             _ => {}
         }

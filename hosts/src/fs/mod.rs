@@ -10,6 +10,7 @@ mod beneath;
 pub mod exporter;
 pub mod ignore;
 pub mod importer;
+pub mod mounted;
 pub mod several;
 pub mod store;
 #[cfg(test)]

@@ -3,10 +3,8 @@
 //! Section 14.1 of the format: `CONFIG`, `packfiles/XX/<64 digits>`,
 //! `states/XX/<64 digits>` and `locks/<64 digits>`. A resource is written to
 //! `tmp.<random>` beside them and gets its name when it is whole and synced;
-//! then its directory is synced. Stock does not look at `tmp.` names, and
-//! neither do we: those of a process that was killed stay until
-//! [`FsStore::remove_abandoned`] is called, because those of one that is alive,
-//! perhaps on another machine, look the same.
+//! then its directory is synced. Stock does not look at `tmp.` names. Those of a
+//! process that was killed are removed a week later by a backup.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -14,27 +12,28 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Mode, OFlags};
 use tiroir_core::host::HostErrorKind;
 use tiroir_core::mac::Mac;
 use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
+use tiroir_core::time::Timestamp;
 
+use crate::abandoned::{REMOVED_MAX, TEMPORARY, is_idle, is_temporary};
 use crate::durable::{parent_of, sync_directory};
 use crate::env::random_suffix;
 use crate::error::{Context as _, HostsError, Result};
 use crate::spool::create_named;
 use crate::warn::Warnings;
 
+use super::mounted::{Home, MountRule};
+
 /// Bytes that an upload gathers before it writes, unless told otherwise.
 const WRITE_BYTES: usize = 256 * 1024;
 
 /// Packfiles and states that are kept open to be read.
 const OPEN_FILES_MAX: usize = 8;
-
-/// How temporary names start, here as in stock.
-const TEMPORARY: &str = "tmp.";
 
 /// A resource being written.
 #[derive(Debug)]
@@ -57,11 +56,17 @@ struct Open {
 
 /// Store in a directory of a local file system.
 ///
-/// Durable means: the file is synced, renamed, and its directory is synced.
-/// Takes 256 KiB for each upload under way and eight file descriptors.
+/// Durable means: the file is synced, renamed, and its directory is synced. Before
+/// that it is compared whether the directory is the one that was opened: a disk may
+/// have been unplugged.
+/// Takes 256 KiB for each upload under way and nine file descriptors.
 #[derive(Debug)]
 pub struct FsStore {
     root: PathBuf,
+    /// Where something has to be mounted.
+    mount: Option<MountRule>,
+    /// The directory, once it was found to be a store.
+    home: Option<Home>,
     uploads: Vec<Upload>,
     next_upload: u32,
     /// The one used last comes last.
@@ -79,6 +84,8 @@ impl FsStore {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
+            mount: None,
+            home: None,
             uploads: Vec::new(),
             next_upload: 0,
             open: Vec::new(),
@@ -86,6 +93,13 @@ impl FsStore {
             warnings: Warnings::default(),
             warned_of_sync: false,
         }
+    }
+
+    /// With a rule of where something has to be mounted.
+    #[must_use]
+    pub fn with_mount(mut self, rule: MountRule) -> Self {
+        self.mount = Some(rule);
+        self
     }
 
     /// With another size of what each upload gathers before it writes.
@@ -108,33 +122,28 @@ impl FsStore {
         &self.root
     }
 
-    /// Removes temporary files that nobody wrote to for `idle`, and returns how
-    /// many. Call it while holding the exclusive lock of the store.
-    ///
-    /// # Errors
-    ///
-    /// Of the system; some may be removed by then.
-    pub fn remove_abandoned(&mut self, idle: Duration) -> Result<u32> {
-        let now = SystemTime::now();
-        let mut removed = 0;
+    /// Removes what nobody has written to for a week.
+    fn remove_abandoned(&self) -> io::Result<()> {
+        let now = changed_at(&fs::metadata(self.root.join("locks"))?)?;
         for directory in [self.root.clone(), self.root.join("packfiles"), self.root.join("states")]
         {
-            for entry in fs::read_dir(&directory).at("list", &directory)? {
-                let entry = entry.at("list", &directory)?;
-                if !entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes()) {
+            let mut removed = 0;
+            for entry in fs::read_dir(&directory)? {
+                let entry = entry?;
+                if removed == REMOVED_MAX || !is_temporary(entry.file_name().as_bytes()) {
                     continue;
                 }
                 let path = entry.path();
-                let data = entry.metadata().at("inspect", &path)?;
-                let age = data.modified().ok().and_then(|then| now.duration_since(then).ok());
-                let ours = self.uploads.iter().any(|upload| upload.path == path);
-                if data.is_file() && !ours && age.is_some_and(|age| age >= idle) {
-                    fs::remove_file(&path).at("remove", &path)?;
+                let is_ours = self.uploads.iter().any(|upload| upload.path == path);
+                // It may be finished meanwhile.
+                let Ok(data) = entry.metadata() else { continue };
+                if data.is_file() && !is_ours && is_idle(changed_at(&data)?, now) {
+                    fs::remove_file(&path)?;
                     removed += 1;
                 }
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
     /// Directory that holds a resource under its name.
@@ -303,15 +312,25 @@ impl Store for FsStore {
     }
 
     fn read_config(&mut self, into: &mut [u8]) -> Result<usize> {
+        if let Some(rule) = &self.mount {
+            rule.check(&self.root)?;
+        }
         let path = self.root.join("CONFIG");
         let file = open_regular(&path)?;
+        if self.home.is_none() {
+            self.home = Some(Home::hold(&self.root, self.mount.clone())?);
+        }
         let filled = read_full(&file, 0, into).at("read", &path)?;
         let length = file.metadata().at("inspect", &path)?.len();
         Ok(filled.max(usize::try_from(length).unwrap_or(usize::MAX)))
     }
 
     fn create(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(rule) = &self.mount {
+            rule.check(&self.root)?;
+        }
         self.make_root()?;
+        self.home = Some(Home::hold(&self.root, self.mount.clone())?);
         let root = self.root.clone();
         for name in ["packfiles", "states"] {
             let directory = root.join(name);
@@ -365,6 +384,8 @@ impl Store for FsStore {
             .write_all(&upload.buffer)
             .and_then(|()| upload.file.sync_all())
             .at("write", &upload.path);
+        let is_home = || self.home.as_ref().map_or(Ok(()), Home::check);
+        let written = written.and_then(|()| is_home());
         let published = written.and_then(|()| self.publish(&upload.path, upload.resource, name));
         if published.is_err() {
             // Gone already if only the directory could not be synced.
@@ -432,6 +453,11 @@ impl Store for FsStore {
         Ok(())
     }
 
+    fn tidy(&mut self) {
+        // Whoever may not remove anything can back up all the same.
+        let _ = self.remove_abandoned();
+    }
+
     fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<()> {
         self.forget(resource, name);
         let path = self.path_of(resource, name);
@@ -453,6 +479,19 @@ impl Drop for FsStore {
 fn unknown_upload(root: &Path) -> HostsError {
     let path = root.as_os_str().as_bytes();
     HostsError::rule(HostErrorKind::Other, "write to", path, "no such upload is under way")
+}
+
+/// When something was changed last.
+fn changed_at(data: &fs::Metadata) -> io::Result<Timestamp> {
+    Ok(match data.modified()?.duration_since(UNIX_EPOCH) {
+        Ok(since) => {
+            Timestamp { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: 0 }
+        }
+        Err(before) => {
+            let secs = i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX);
+            Timestamp { secs: -secs, nanos: 0 }
+        }
+    })
 }
 
 fn make_directory(path: &Path) -> Result<()> {
@@ -584,12 +623,48 @@ mod tests {
         store.abort(aborted);
         drop(store);
         assert_eq!(fs::read_dir(&packfiles).unwrap().count(), 256);
+    }
 
-        fs::write(packfiles.join("tmp.1"), b"left by a dead process").unwrap();
+    /// What a dead process left is removed after a week; nothing else ever is.
+    #[test]
+    fn left_overs_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
         let mut store = new_store(&directory);
+        store.create(b"config").unwrap();
+        let root = directory.path().join("store");
+        let week = std::time::Duration::from_secs(7 * 86_400);
+        let now = fs::metadata(root.join("locks")).unwrap().modified().unwrap();
+        let put = |name: &str, time| {
+            let file = File::create(root.join(name)).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        let old = now - week - std::time::Duration::from_secs(5);
+        let gone = [
+            "tmp.0000000000000001",
+            "packfiles/tmp.00000000000000ff",
+            "states/tmp.0123456789abcdef",
+        ];
+        let stay = ["packfiles/tmp.thesis", "packfiles/ab/tmp.0000000000000001", "locks/tmp.x"];
+        gone.iter().chain(&stay).for_each(|name| put(name, old));
+        put("packfiles/tmp.0000000000000002", now - week + std::time::Duration::from_secs(60));
         let alive = store.begin(StoreResource::Packfile).unwrap();
-        assert_eq!(store.remove_abandoned(Duration::from_secs(60)).unwrap(), 0);
-        assert_eq!(store.remove_abandoned(Duration::ZERO).unwrap(), 1);
+        let path = store.upload(alive).unwrap().path.clone();
+        File::open(&path).unwrap().set_modified(old).unwrap();
+        for number in 0..100 {
+            put(&format!("states/tmp.1{number:015x}"), old);
+        }
+        store.tidy();
+        assert!(gone[..2].iter().all(|name| !root.join(name).exists()));
+        assert!(stay.iter().all(|name| root.join(name).exists()));
+        assert!(root.join("packfiles/tmp.0000000000000002").exists());
         store.commit(alive, &Mac([1; 32])).unwrap();
+        // No more than so many at once.
+        let left = || {
+            let names = fs::read_dir(root.join("states")).unwrap();
+            names.filter(|entry| entry.as_ref().unwrap().path().is_file()).count()
+        };
+        assert_eq!(left(), 101 - 64);
+        store.tidy();
+        assert_eq!(left(), 0);
     }
 }

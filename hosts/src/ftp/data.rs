@@ -55,7 +55,8 @@ impl Connection {
         };
         // Handshakes are small, and what follows is not.
         stream.set_nodelay(true)?;
-        self.secure_transfer(Wire::new(stream, settings.timeout), settings)
+        let wire = Wire::new(stream, settings.timeout).limited(&settings.limits);
+        self.secure_transfer(wire, settings)
     }
 
     /// Where the server waits. What it says of its host is mostly wrong behind a

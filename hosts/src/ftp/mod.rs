@@ -40,6 +40,7 @@ use self::transfers::{Download, Upload};
 use crate::address::Address;
 use crate::error::{HostsError, Result};
 use crate::options::Options;
+use crate::rate::Limits;
 use crate::remote::{
     Abilities, EachChild, EntryKind, NewAttributes, ReadId, RemoteEntry, RemoteFiles, WriteId,
 };
@@ -149,6 +150,13 @@ impl FtpFiles {
             breaks: true,
             next_id: 0,
         })
+    }
+
+    /// With limits of how fast the bytes of files and listings move.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
     }
 
     /// What the server says of itself, for people. Connects if it has to.

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::address::Address;
 use crate::error::{HostsError, Result};
 use crate::options::{Options, refused};
+use crate::rate::{self, Limits};
 use crate::tls::{self, Trust};
 
 /// Options that are read here, beside those of [`tls::OPTIONS`]; but `root`, which
@@ -76,6 +77,8 @@ pub(super) struct Settings {
     pub(super) connections: usize,
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
+    /// How fast the bytes of transfers move.
+    pub(super) limits: Limits,
     trust: Trust,
     /// Of the version that the server takes, once one is known.
     client: Option<Arc<ClientConfig>>,
@@ -92,7 +95,8 @@ impl fmt::Debug for Settings {
 impl Settings {
     /// `implicit`: the scheme is `ftps`.
     pub(super) fn new(address: &Address, implicit: bool, options: &Options) -> Result<Self> {
-        let known: Vec<&str> = OPTIONS.into_iter().chain(tls::OPTIONS).collect();
+        let known: Vec<&str> =
+            OPTIONS.into_iter().chain(tls::OPTIONS).chain(rate::OPTIONS).collect();
         if let Some(name) = options.unknown(&known) {
             let rule = "there is no such option for FTP";
             let name = name.as_bytes();
@@ -135,6 +139,7 @@ impl Settings {
             connections,
             timeout: options.seconds("timeout")?.unwrap_or(TIMEOUT),
             connect_timeout: options.seconds("connect_timeout")?.unwrap_or(CONNECT_TIMEOUT),
+            limits: Limits::default(),
             trust: Trust::from_options(options)?,
             client: None,
             newest: false,

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use crate::rate::Limits;
+
 /// Bytes that have the time of one time-out to be written.
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -25,6 +27,7 @@ const LINE_BYTES_MAX: usize = 8 * 1024;
 pub(super) struct Socket {
     stream: TcpStream,
     deadline: Instant,
+    limits: Limits,
 }
 
 impl Socket {
@@ -52,23 +55,31 @@ fn silent() -> io::Error {
 
 impl Read for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.until(|left| {
+        let piece = self.limits.down.piece_bytes(into.len());
+        let into = &mut into[..piece];
+        let count = self.until(|left| {
             self.stream.set_read_timeout(Some(left))?;
             // Servers that send the end of TLS as a packet of its own, and wait for
             // what came before it to be acknowledged, would cost 40 ms for each
             // transfer. Whoever has no such setting waits.
             let _ = rustix::net::sockopt::set_tcp_quickack(&self.stream, true);
             (&self.stream).read(into)
-        })
+        })?;
+        // The server is not to blame for that time.
+        self.deadline += self.limits.down.pay(count);
+        Ok(count)
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.until(|left| {
+        let bytes = &bytes[..self.limits.up.piece_bytes(bytes.len())];
+        let count = self.until(|left| {
             self.stream.set_write_timeout(Some(left))?;
             (&self.stream).write(bytes)
-        })
+        })?;
+        self.deadline += self.limits.up.pay(count);
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -94,7 +105,13 @@ enum Kind {
 impl Wire {
     pub(super) fn new(stream: TcpStream, timeout: Duration) -> Self {
         let deadline = Instant::now() + timeout;
-        Self { kind: Kind::Plain(Socket { stream, deadline }), timeout }
+        Self { kind: Kind::Plain(Socket { stream, deadline, limits: Limits::default() }), timeout }
+    }
+
+    /// The same within limits.
+    pub(super) fn limited(mut self, limits: &Limits) -> Self {
+        self.socket().limits = limits.clone();
+        self
     }
 
     /// The same with TLS, after its handshake.

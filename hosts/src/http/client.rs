@@ -14,6 +14,7 @@ use super::error::HttpError;
 use super::response::Response;
 use crate::error::{HostsError, Result};
 use crate::options::Options;
+use crate::rate::Limits;
 use crate::staging::{Staged, too_short};
 use crate::tls::Trust;
 use tiroir_core::host::HostErrorKind;
@@ -78,6 +79,7 @@ pub(crate) struct Client {
     endpoint: Endpoint,
     tls: Option<Arc<ClientConfig>>,
     timeouts: Timeouts,
+    limits: Limits,
     idle: Vec<Connection>,
 }
 
@@ -89,7 +91,16 @@ impl Client {
             if endpoint.is_tls { Some(Trust::from_options(options)?.client()?) } else { None };
         let progress = options.seconds("timeout")?.unwrap_or(PROGRESS_TIMEOUT);
         let timeouts = Timeouts { connect: CONNECT_TIMEOUT.min(progress), progress };
-        Ok(Self { endpoint, tls, timeouts, idle: Vec::new() })
+        let limits = Limits::default();
+        Ok(Self { endpoint, tls, timeouts, limits, idle: Vec::new() })
+    }
+
+    /// Sets how fast bytes move, from now on.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        if !limits.is_none() {
+            self.idle.clear();
+        }
+        self.limits = limits;
     }
 
     /// Whom it asks.
@@ -113,7 +124,8 @@ impl Client {
                 other => return other,
             }
         }
-        let connection = Connection::open(&self.endpoint, self.tls.as_ref(), self.timeouts)?;
+        let tls = self.tls.as_ref();
+        let connection = Connection::open(&self.endpoint, tls, self.timeouts, &self.limits)?;
         self.exchange(connection, request)
     }
 

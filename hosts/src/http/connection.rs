@@ -11,6 +11,7 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, Str
 
 use super::Endpoint;
 use super::error::{HttpError, shown};
+use crate::rate::Limits;
 
 /// Bytes read ahead, at most.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -74,18 +75,24 @@ struct Socket {
     tcp: TcpStream,
     reading: Budget,
     writing: Budget,
+    limits: Limits,
 }
 
 impl Read for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let piece = self.limits.down.piece_bytes(into.len());
         loop {
             self.tcp.set_read_timeout(Some(self.reading.time()?))?;
             let start = Instant::now();
-            let read = self.tcp.read(into);
+            let read = self.tcp.read(&mut into[..piece]);
             self.reading.spend(start, *read.as_ref().unwrap_or(&0));
             match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+                Ok(count) => {
+                    self.limits.down.pay(count);
+                    return Ok(count);
+                }
+                error => return error,
             }
         }
     }
@@ -93,6 +100,7 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..self.limits.up.piece_bytes(bytes.len())];
         loop {
             self.tcp.set_write_timeout(Some(self.writing.time()?))?;
             let start = Instant::now();
@@ -100,7 +108,11 @@ impl Write for Socket {
             self.writing.spend(start, *written.as_ref().unwrap_or(&0));
             match written {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+                Ok(count) => {
+                    self.limits.up.pay(count);
+                    return Ok(count);
+                }
+                error => return error,
             }
         }
     }
@@ -135,6 +147,7 @@ impl Connection {
         endpoint: &Endpoint,
         tls: Option<&Arc<ClientConfig>>,
         timeouts: Timeouts,
+        limits: &Limits,
     ) -> Result<Self, HttpError> {
         let tcp = connect(endpoint, timeouts.connect)?;
         // Requests are written whole: nothing is gained by waiting for more.
@@ -143,6 +156,7 @@ impl Connection {
             tcp,
             reading: Budget::new(timeouts.progress),
             writing: Budget::new(timeouts.progress),
+            limits: limits.clone(),
         };
         let stream = match tls {
             None => Stream::Plain(socket),
@@ -159,8 +173,12 @@ impl Connection {
         progress: Duration,
     ) -> Result<Self, HttpError> {
         let _ = tcp.set_nodelay(true);
-        let mut socket =
-            Socket { tcp, reading: Budget::new(progress), writing: Budget::new(progress) };
+        let mut socket = Socket {
+            tcp,
+            reading: Budget::new(progress),
+            writing: Budget::new(progress),
+            limits: Limits::default(),
+        };
         let Some(config) = tls else { return Ok(Self::over(Stream::Plain(socket))) };
         let mut session = ServerConnection::new(Arc::clone(config))
             .map_err(|error| HttpError::Distrusted(error.to_string()))?;

@@ -14,6 +14,7 @@ use super::retry::{Attempts, asked_pause};
 use crate::address::Address;
 use crate::error::{HostsError, Result};
 use crate::options::Options;
+use crate::rate::Limits;
 
 /// Options that are read here and in [`crate::tls`].
 pub const OPTIONS: [&str; 5] =
@@ -70,15 +71,22 @@ impl HttpFile {
     ///
     /// Options that are not understood; of kind *not found* where there is no such
     /// file; that the server hands out whole files only.
-    pub fn open(address: &Address, is_tls: bool, options: &Options) -> Result<Self> {
+    pub fn open(
+        address: &Address,
+        is_tls: bool,
+        options: &Options,
+        limits: Limits,
+    ) -> Result<Self> {
         let endpoint = Endpoint { is_tls, host: address.host.clone(), port: address.port };
         let mut headers = Vec::new();
         if let Some(token) = options.text("auth_token") {
             let value = Zeroizing::new(format!("Bearer {token}"));
             headers.push(("Authorization".to_owned(), value));
         }
+        let mut client = Client::new(endpoint, options)?;
+        client.set_limits(limits);
         let mut file = Self {
-            client: Client::new(endpoint, options)?,
+            client,
             target: as_target(&address.path),
             headers,
             length_bytes: 0,
@@ -306,7 +314,12 @@ mod tests {
     fn open(server: &Scripted) -> Result<HttpFile> {
         let address = format!("127.0.0.1:{}/a%20b.ptar", server.port);
         let options = [("timeout", "2"), ("auth_token", "hunter2")].into_iter().collect();
-        HttpFile::open(&Address::parse(address.as_bytes()).unwrap(), false, &options)
+        HttpFile::open(
+            &Address::parse(address.as_bytes()).unwrap(),
+            false,
+            &options,
+            Limits::default(),
+        )
     }
 
     /// The part of a content that a request asks for.

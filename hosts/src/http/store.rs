@@ -29,6 +29,7 @@ use super::retry::{Attempts, asked_pause};
 use crate::address::Address;
 use crate::error::{HostsError, Result};
 use crate::options::Options;
+use crate::rate::Limits;
 use crate::staging::Staged;
 
 /// Options that are read here and in [`crate::tls`]. The first two are stock's.
@@ -143,6 +144,13 @@ impl HttpStore {
             is_opened: false,
             has_ranges: false,
         })
+    }
+
+    /// With limits of how fast bytes move.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.client.set_limits(limits);
+        self
     }
 
     /// Where the store lies, to be shown.

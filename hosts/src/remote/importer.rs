@@ -249,6 +249,7 @@ fn fill(entry: &RemoteEntry, into: &mut Attributes) {
     into.mode = kind | mode::from_unix(0o100_000 | entry.permissions.unwrap_or(usual));
     into.size = i64::try_from(entry.size_bytes.unwrap_or(0)).unwrap_or(i64::MAX);
     into.mod_time = entry.mod_time.unwrap_or_default();
+    into.mod_time_blind_secs = entry.precision.blind_secs();
     (into.uid, into.gid) = (entry.uid, entry.gid);
     into.nlink = 1;
 }
@@ -438,6 +439,19 @@ mod tests {
         assert!(is_name(b"a\nb") && is_name(b"\xff") && is_name(b"-"));
         for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0"] {
             assert!(!is_name(name));
+        }
+    }
+
+    #[test]
+    fn times_that_hide_changes() {
+        for (precision, blind_secs) in [
+            (Precision::Second, 0),
+            (Precision::Minute, 14 * 3600 + 60),
+            (Precision::Day, 38 * 3600),
+        ] {
+            let mut attributes = Attributes::default();
+            fill(&RemoteEntry { precision, ..RemoteEntry::default() }, &mut attributes);
+            assert_eq!(attributes.mod_time_blind_secs, blind_secs, "{precision:?}");
         }
     }
 }

@@ -32,10 +32,26 @@ pub enum Precision {
     /// To the second or better.
     #[default]
     Second,
-    /// To the minute: a file that changed twice within one looks unchanged.
+    /// To the minute, in a zone that nobody tells: a file that changed twice within
+    /// one looks unchanged.
     Minute,
-    /// To the day.
+    /// To the day, likewise.
     Day,
+}
+
+/// How far the clock on the wall of a server may be behind UTC, in seconds.
+const ZONE_SECS: u32 = 14 * 3600;
+
+impl Precision {
+    /// For how many seconds after a time a further change may not show in it.
+    #[must_use]
+    pub fn blind_secs(self) -> u32 {
+        match self {
+            Self::Second => 0,
+            Self::Minute => ZONE_SECS + 60,
+            Self::Day => ZONE_SECS + 86_400,
+        }
+    }
 }
 
 /// What a server says of an entry.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::options::Options;
+use crate::rate::Limits;
 
 /// Options that are read here: for connectors to list with their own.
 pub const OPTIONS: [&str; 3] = ["timeout", "connect_timeout", "retry"];
@@ -26,6 +27,8 @@ pub struct Patience {
     pub connect: Duration,
     /// For a link that broke to be made again; zero if it is not to be tried.
     pub retry: Duration,
+    /// How fast bytes may move.
+    pub limits: Limits,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -35,6 +38,7 @@ impl Default for Patience {
             timeout: Duration::from_secs(60),
             connect: Duration::from_secs(30),
             retry: Duration::from_secs(300),
+            limits: Limits::default(),
             cancelled: Arc::default(),
         }
     }
@@ -57,6 +61,7 @@ impl Patience {
             timeout: options.seconds("timeout")?.unwrap_or(usual.timeout),
             connect: options.seconds("connect_timeout")?.unwrap_or(usual.connect),
             retry: retry.unwrap_or(usual.retry),
+            limits: usual.limits,
             cancelled: usual.cancelled,
         })
     }
@@ -65,6 +70,13 @@ impl Patience {
     #[must_use]
     pub fn with_cancellation(mut self, cancelled: Arc<AtomicBool>) -> Self {
         self.cancelled = cancelled;
+        self
+    }
+
+    /// With limits of how fast bytes move.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 

@@ -14,17 +14,16 @@ use std::ops::ControlFlow;
 use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::mac::Mac;
 use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
+use tiroir_core::time::Timestamp;
 
 use super::{EntryKind, NewAttributes, ReadId, RemoteFiles, WriteId};
+use crate::abandoned::{REMOVED_MAX, TEMPORARY, is_idle, is_temporary};
 use crate::env::random_suffix;
 use crate::error::{HostsError, Result};
 use crate::warn::Warnings;
 
 /// Packfiles and states that are kept open to be read.
 const OPEN_FILES_MAX: usize = 6;
-
-/// How temporary names start, here as in stores on disks.
-const TEMPORARY: &str = "tmp.";
 
 /// A resource being written.
 #[derive(Debug)]
@@ -154,6 +153,49 @@ impl FilesStore {
             _ => "",
         };
         Ok(join(&self.root, &format!("{directory}{TEMPORARY}{}", random_suffix()?)))
+    }
+
+    /// Removes what nobody has written to for a week. Names of a directory are taken
+    /// down first: a listing is no time to ask for something else.
+    fn remove_abandoned(&mut self) -> Result<()> {
+        let root = or_root(&self.root).to_vec();
+        let mut now = None;
+        // Servers of FTP may tell the time of a directory in listings only.
+        self.files.list(&root, &mut |name, entry| {
+            if name == b"locks" {
+                now = entry.mod_time;
+            }
+            Ok(())
+        })?;
+        let Some(now) = now else { return Ok(()) };
+        let mut directories = vec![root];
+        if !self.is_flat {
+            directories.extend(["packfiles", "states"].map(|kind| join(&self.root, kind)));
+        }
+        for directory in directories {
+            let mut names: Vec<Vec<u8>> = Vec::new();
+            self.files.list(&directory, &mut |name, entry| {
+                let is_old = entry.mod_time.is_some_and(|changed| {
+                    // A time that is known to the day may be that of its morning.
+                    let slack = i64::from(entry.precision.blind_secs());
+                    let secs = changed.secs.saturating_add(slack);
+                    is_idle(Timestamp { secs, ..changed }, now)
+                });
+                let is_left = entry.kind == EntryKind::File && is_temporary(name) && is_old;
+                if is_left && names.len() < REMOVED_MAX {
+                    names.push(name.to_vec());
+                }
+                Ok(())
+            })?;
+            for name in names {
+                let path = [directory.strip_suffix(b"/").unwrap_or(&directory), b"/", &name[..]];
+                let path = path.concat();
+                if !self.uploads.iter().any(|upload| upload.path == path) {
+                    if_there(self.files.remove_file(&path))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn take_upload(&mut self, id: UploadId) -> Result<Upload> {
@@ -443,6 +485,11 @@ impl Store for FilesStore {
             }
         }
         Ok(())
+    }
+
+    fn tidy(&mut self) {
+        // Whoever may not remove anything can back up all the same.
+        let _ = self.remove_abandoned();
     }
 
     fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<()> {

@@ -19,6 +19,7 @@ use crate::http::error::HttpError;
 use crate::http::response::Response;
 use crate::http::retry::{Attempts, asked_pause};
 use crate::options::{Options, refused};
+use crate::rate::Limits;
 
 /// Where a bucket is when nobody says.
 const REGION: &str = "us-east-1";
@@ -141,6 +142,11 @@ impl S3 {
             Some(_) => return Err(refused("checksum", "it is sha256, md5 or none")),
         };
         Ok(Self { client, place, credentials, region, encryption, lists_v1: false, checksum })
+    }
+
+    /// Sets how fast bytes move.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.client.set_limits(limits);
     }
 
     /// Headers of the key that the server encrypts with.

@@ -27,6 +27,7 @@ use super::upload::{Headers, PARTS_FROM_BYTES, Parts, part_bytes};
 use crate::address::Address;
 use crate::error::{HostsError, Result};
 use crate::options::Options;
+use crate::rate::Limits;
 use crate::staging::Staged;
 use crate::warn::Warnings;
 
@@ -83,6 +84,13 @@ impl S3Exporter {
         let staged = Staged::new(&spool_directory);
         let warnings = Warnings::default();
         Ok(Self { s3, spool_directory, file: None, staged, warnings, warned_of_xattrs: false })
+    }
+
+    /// With limits of how fast bytes move.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.s3.set_limits(limits);
+        self
     }
 
     /// With a receiver of warnings.

@@ -31,6 +31,7 @@ use crate::http::head::{Head, start_of_range};
 use crate::http::response::Response;
 use crate::http::retry::Attempts;
 use crate::options::Options;
+use crate::rate::Limits;
 
 /// Mode of an object, as in stock.
 const FILE_MODE: u32 = 0o700;
@@ -122,6 +123,13 @@ impl S3Importer {
             open: None,
             ignore: Ignore::default(),
         })
+    }
+
+    /// With limits of how fast bytes move.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.s3.set_limits(limits);
+        self
     }
 
     /// With patterns of what is left out: it is as if it were not there.

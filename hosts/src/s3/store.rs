@@ -28,6 +28,7 @@ use crate::http::head::{start_of_range, total_of_range};
 use crate::http::response::Response;
 use crate::http::retry::Attempts;
 use crate::options::{Options, refused};
+use crate::rate::Limits;
 use crate::staging::Staged;
 
 /// Storage classes that stock knows.
@@ -124,6 +125,13 @@ impl S3Store {
             read_on: None,
             window_bytes: 0,
         })
+    }
+
+    /// With limits of how fast bytes move.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.s3.set_limits(limits);
+        self
     }
 
     /// Where the store lies, to be shown.

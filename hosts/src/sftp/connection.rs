@@ -245,11 +245,16 @@ impl Connection {
 
     fn flush(&mut self) -> Result<(), Fault> {
         let mut rest = self.out.as_slice();
-        let since = Instant::now();
+        let lane = &self.patience.limits.up;
+        let mut since = Instant::now();
         while !rest.is_empty() {
-            match self.stream.write(rest) {
+            match self.stream.write(&rest[..lane.piece_bytes(rest.len())]) {
                 Ok(0) => return Err(Fault::Lost("the connection was closed".into())),
-                Ok(written) => rest = &rest[written..],
+                Ok(written) => {
+                    rest = &rest[written..];
+                    lane.pay(written);
+                    since = Instant::now();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_tick(&error) => {
                     self.patience.check(since).map_err(|error| Fault::of_stream(&error))?;
@@ -282,12 +287,15 @@ impl Connection {
 
     fn read_exact_into(&mut self, into: &mut [u8]) -> Result<(), Fault> {
         let mut filled = 0;
+        let lane = &self.patience.limits.down;
         let mut since = Instant::now();
         while filled < into.len() {
-            match self.stream.read(&mut into[filled..]) {
+            let piece = lane.piece_bytes(into.len() - filled);
+            match self.stream.read(&mut into[filled..filled + piece]) {
                 Ok(0) => return Err(Fault::Lost("the connection was closed".into())),
                 Ok(read) => {
                     filled += read;
+                    lane.pay(read);
                     since = Instant::now();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

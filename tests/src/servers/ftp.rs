@@ -3,6 +3,7 @@
 //! They become another user for each session, so tests run as root.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -56,6 +57,7 @@ pub struct FtpServer {
     pub kind: Kind,
     /// How TLS is asked for.
     pub tls: Tls,
+    host: IpAddr,
     /// Port of the loopback that it answers at.
     pub port: u16,
 }
@@ -68,6 +70,20 @@ impl FtpServer {
     /// When it does not start, and when this is not run as root.
     #[must_use]
     pub fn start(kind: Kind, tls: Tls, sessions: u32) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), kind, tls, sessions)
+    }
+
+    /// The same over IPv6.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_ipv6(kind: Kind) -> Self {
+        Self::start_at(Ipv6Addr::LOCALHOST.into(), kind, Tls::None, 20)
+    }
+
+    fn start_at(host: IpAddr, kind: Kind, tls: Tls, sessions: u32) -> Self {
         assert!(rustix::process::geteuid().is_root(), "servers of FTP are tested as root");
         let mut folder = tempfile::Builder::new().prefix("tr-ftp-").tempdir().expect("folder");
         let open = fs::Permissions::from_mode(0o755);
@@ -84,9 +100,9 @@ impl FtpServer {
         }
         let port = free_port();
         let mut command = match kind {
-            Kind::Vsftpd => vsftpd(folder.path(), port, tls, sessions),
-            Kind::Proftpd => proftpd(folder.path(), port, tls, sessions),
-            Kind::Pureftpd => pureftpd(folder.path(), port, tls, sessions),
+            Kind::Vsftpd => vsftpd(folder.path(), SocketAddr::new(host, port), tls, sessions),
+            Kind::Proftpd => proftpd(folder.path(), SocketAddr::new(host, port), tls, sessions),
+            Kind::Pureftpd => pureftpd(folder.path(), SocketAddr::new(host, port), tls, sessions),
         };
         let log = fs::File::create(folder.path().join("log")).expect("log");
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("log")).stdout(log);
@@ -94,8 +110,8 @@ impl FtpServer {
             folder.disable_cleanup(true);
             eprintln!("kept: {}", folder.path().display());
         }
-        let server = Server::start(&mut command, port);
-        Self { _server: server, folder, kind, tls, port }
+        let server = Server::start_at(&mut command, host, port);
+        Self { _server: server, folder, kind, tls, host, port }
     }
 
     /// The folder that can be written to.
@@ -126,7 +142,7 @@ impl FtpServer {
             Kind::Vsftpd => "",
             _ => "tiroir:tiroir-ftp@",
         };
-        format!("{login}127.0.0.1:{}{}/", self.port, self.root())
+        format!("{login}{}{}/", SocketAddr::new(self.host, self.port), self.root())
     }
 }
 
@@ -146,10 +162,15 @@ fn make_certificate(folder: &Path) {
     fs::write(folder.join("both.pem"), both.concat()).expect("both");
 }
 
-fn vsftpd(folder: &Path, port: u16, tls: Tls, sessions: u32) -> Command {
-    let at = folder.display();
+fn vsftpd(folder: &Path, place: SocketAddr, tls: Tls, sessions: u32) -> Command {
+    let (at, host, port) = (folder.display(), place.ip(), place.port());
+    let listen = if place.is_ipv4() {
+        format!("listen=YES\nlisten_address={host}\n")
+    } else {
+        format!("listen=NO\nlisten_ipv6=YES\nlisten_address6={host}\n")
+    };
     let mut text = format!(
-        "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\n\
+        "{listen}listen_port={port}\nbackground=NO\n\
          anonymous_enable=YES\nlocal_enable=NO\nwrite_enable=YES\nanon_root={at}/files\n\
          anon_upload_enable=YES\nanon_mkdir_write_enable=YES\nanon_other_write_enable=YES\n\
          anon_world_readable_only=NO\nanon_umask=022\n\
@@ -174,17 +195,20 @@ fn vsftpd(folder: &Path, port: u16, tls: Tls, sessions: u32) -> Command {
     command
 }
 
-fn proftpd(folder: &Path, port: u16, tls: Tls, sessions: u32) -> Command {
+fn proftpd(folder: &Path, place: SocketAddr, tls: Tls, sessions: u32) -> Command {
     let (at, modules) = (folder.display(), unpacked("usr/lib/proftpd"));
     let mut text = format!(
-        "ModulePath {}\n{}ServerType standalone\nDefaultAddress 127.0.0.1\nPort {port}\n\
-         UseIPv6 off\nUseReverseDNS off\nWtmpLog off\nUser nobody\nGroup nogroup\nUmask 022\n\
+        "ModulePath {}\n{}ServerType standalone\nDefaultAddress {}\nPort {}\n\
+         UseIPv6 {}\nUseReverseDNS off\nWtmpLog off\nUser nobody\nGroup nogroup\nUmask 022\n\
          AuthPAM off\nRequireValidShell off\nAuthOrder mod_auth_file.c\nAuthUserFile {at}/users\n\
          ScoreboardFile {at}/scoreboard\nPidFile {at}/pid\nDelayTable none\nTransferLog none\n\
          SystemLog {at}/system.log\nAllowOverwrite on\nAllowStoreRestart on\n\
          MaxInstances {sessions}\nMaxClients {sessions}\n",
         modules.display(),
         if tls == Tls::None { "" } else { "LoadModule mod_tls.c\n" },
+        place.ip(),
+        place.port(),
+        if place.is_ipv4() { "off" } else { "on" },
     );
     if tls != Tls::None {
         let options = if tls == Tls::Implicit { "TLSOptions UseImplicitSSL\n" } else { "" };
@@ -204,7 +228,7 @@ fn proftpd(folder: &Path, port: u16, tls: Tls, sessions: u32) -> Command {
     command
 }
 
-fn pureftpd(folder: &Path, port: u16, tls: Tls, sessions: u32) -> Command {
+fn pureftpd(folder: &Path, place: SocketAddr, tls: Tls, sessions: u32) -> Command {
     let (users, database) = (folder.join("users"), folder.join("users.pdb"));
     let files = folder.join("files");
     let line =
@@ -219,9 +243,18 @@ fn pureftpd(folder: &Path, port: u16, tls: Tls, sessions: u32) -> Command {
         .expect("pure-pw");
     assert!(made.success(), "pure-pw: {made}");
     let mut command = Command::new(unpacked("usr/sbin/pure-ftpd"));
-    command.arg("-S").arg(format!("127.0.0.1,{port}")).arg("-l");
+    command.arg("-S").arg(format!("{},{}", place.ip(), place.port())).arg("-l");
     command.arg(format!("puredb:{}", database.display()));
-    command.args(["-E", "-H", "-4", "-u", "1", "-D", "-c", &sessions.to_string()]);
+    command.args([
+        "-E",
+        "-H",
+        if place.is_ipv4() { "-4" } else { "-6" },
+        "-u",
+        "1",
+        "-D",
+        "-c",
+        &sessions.to_string(),
+    ]);
     command.arg("-C").arg(sessions.to_string());
     command.arg("-g").arg(folder.join("pid"));
     command.args(["-U", "022:022"]);

@@ -1,7 +1,7 @@
 //! Servers that tests talk to: each started by a test, on a loopback port of
 //! its own, and ended with it.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -34,12 +34,22 @@ impl Server {
     /// When it does not.
     #[must_use]
     pub fn start(command: &mut Command, port: u16) -> Self {
+        Self::start_at(command, Ipv4Addr::LOCALHOST.into(), port)
+    }
+
+    /// The same at an address of the machine.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    #[must_use]
+    pub fn start_at(command: &mut Command, host: IpAddr, port: u16) -> Self {
         let shown = format!("{command:?}");
         let child = command.process_group(0).spawn();
         let child = child.unwrap_or_else(|error| panic!("{shown}: {error}"));
         let mut server = Self { child, port };
         let until = Instant::now() + START_TIME;
-        let place = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let place = SocketAddr::from((host, port));
         while TcpStream::connect_timeout(&place, Duration::from_secs(1)).is_err() {
             if let Some(status) = server.child.try_wait().expect("state of a server") {
                 panic!("{shown}: {status}");

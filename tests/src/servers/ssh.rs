@@ -17,6 +17,19 @@ pub enum Kind {
     Dropbear,
 }
 
+/// The password of the user of the tests, where it counts.
+pub const PASSWORD: &str = "tiroir-ftp";
+
+/// That, as `openssl passwd -6` has it.
+const PASSWORD_HASH: &str = "$6$tiroir$b8lddmAoGiWqLfyvozp1Vq2QNnLTlQh1fU6GGyrLWmdauwfHFeER1QzG2cdsm6ME7Uqf1CuarB4FApJqG0U30/";
+
+/// How somebody is let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Login {
+    Key,
+    Password,
+}
+
 /// An SSH server that lets the user of the tests in by a key.
 #[derive(Debug)]
 pub struct Ssh {
@@ -36,6 +49,29 @@ impl Ssh {
         Self::start_with(kind, folder, |_| String::new())
     }
 
+    /// Starts a server that lets the user of the tests in by [`PASSWORD`] alone, in
+    /// file systems of its own: the passwords of the machine are left alone.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed, or does not start; when this is not run as root.
+    #[must_use]
+    pub fn start_with_password(kind: Kind, folder: &Path) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "passwords are tested as root");
+        fs::create_dir_all(folder).expect("folder of a server");
+        let shadow = fs::read_to_string("/etc/shadow").expect("passwords of the machine");
+        let others: String = shadow
+            .lines()
+            .filter(|line| !line.starts_with("root:"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let path = folder.join("shadow");
+        fs::write(&path, format!("root:{PASSWORD_HASH}:19000:0:99999:7:::\n{others}"))
+            .expect("passwords of a server");
+        chmod(&path, 0o600);
+        Self::start_as(kind, Login::Password, folder, |_| String::new())
+    }
+
     /// The same, with more lines of configuration, made when the keys are there.
     ///
     /// # Panics
@@ -43,6 +79,15 @@ impl Ssh {
     /// When it is not installed, or does not start.
     #[must_use]
     pub fn start_with(kind: Kind, folder: &Path, more: impl FnOnce(&Path) -> String) -> Self {
+        Self::start_as(kind, Login::Key, folder, more)
+    }
+
+    fn start_as(
+        kind: Kind,
+        login: Login,
+        folder: &Path,
+        more: impl FnOnce(&Path) -> String,
+    ) -> Self {
         fs::create_dir_all(folder).expect("folder of a server");
         // Both refuse keys in a place that others may write to.
         chmod(folder, 0o700);
@@ -52,8 +97,8 @@ impl Ssh {
         fs::copy(folder.join("id.pub"), folder.join("authorized_keys")).expect("authorized keys");
         let port = free_port();
         let mut command = match kind {
-            Kind::OpenSsh => openssh(folder, port, &more(folder)),
-            Kind::Dropbear => dropbear(folder, port),
+            Kind::OpenSsh => openssh(folder, login, port, &more(folder)),
+            Kind::Dropbear => dropbear(folder, login, port),
         };
         let log = fs::File::create(folder.join("log")).expect("log of a server");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -109,23 +154,39 @@ pub fn keygen(args: &[&str], path: &Path) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-fn openssh(folder: &Path, port: u16, more: &str) -> Command {
+fn openssh(folder: &Path, login: Login, port: u16, more: &str) -> Command {
     fs::create_dir_all("/run/sshd").expect("what sshd wants to be there");
     let shown = folder.display();
+    let (by_password, by_key) = match login {
+        Login::Key => ("no", "yes"),
+        Login::Password => ("yes", "no"),
+    };
     let config = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {shown}/host_ed25519\n\
          HostKey {shown}/host_rsa\nAuthorizedKeysFile {shown}/authorized_keys\nPidFile none\n\
-         UsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nStrictModes no\n\
+         UsePAM no\nPasswordAuthentication {by_password}\nPubkeyAuthentication {by_key}\n\
+         PermitRootLogin yes\nStrictModes no\n\
          Subsystem sftp internal-sftp\nMaxStartups 100\n{more}"
     );
     let path = folder.join("sshd_config");
     fs::write(&path, config).expect("configuration of a server");
-    let mut command = Command::new(program(&["sshd"]));
+    let mut command = match login {
+        Login::Key => Command::new(program(&["sshd"])),
+        Login::Password => with_passwords(folder, &program(&["sshd"])),
+    };
     command.args(["-D", "-e", "-f"]).arg(path);
     command
 }
 
-fn dropbear(folder: &Path, port: u16) -> Command {
+/// A program that finds other passwords than those of the machine.
+fn with_passwords(folder: &Path, program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    let line = "mount --bind \"$0\" /etc/shadow && exec \"$@\"";
+    command.args(["-m", "sh", "-c", line]).arg(folder.join("shadow")).arg(program);
+    command
+}
+
+fn dropbear(folder: &Path, login: Login, port: u16) -> Command {
     let key = folder.join("dropbear_ed25519");
     let converted = Command::new(program(&["dropbearconvert"]))
         .args(["openssh", "dropbear"])
@@ -134,6 +195,12 @@ fn dropbear(folder: &Path, port: u16) -> Command {
         .output()
         .expect("dropbearconvert");
     assert!(converted.status.success(), "{}", String::from_utf8_lossy(&converted.stderr));
+    let place = format!("127.0.0.1:{port}");
+    if login == Login::Password {
+        let mut command = with_passwords(folder, &program(&["dropbear"]));
+        command.args(["-F", "-E", "-p", &place, "-r"]).arg(key);
+        return command;
+    }
     // It takes keys from the home of a user only: here it is given another one.
     let line = "home=$(getent passwd \"$(id -u)\" | cut -d: -f6) && \
                 mount -t tmpfs -o mode=700 none \"$home\" && mkdir -m 700 \"$home/.ssh\" && \
@@ -141,6 +208,6 @@ fn dropbear(folder: &Path, port: u16) -> Command {
                 chmod 600 \"$home/.ssh/authorized_keys\" && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", line]).arg(folder).arg(program(&["dropbear"]));
-    command.args(["-F", "-E", "-s", "-p", &format!("127.0.0.1:{port}"), "-r"]).arg(key);
+    command.args(["-F", "-E", "-s", "-p", &place, "-r"]).arg(key);
     command
 }

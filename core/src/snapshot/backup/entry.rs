@@ -77,8 +77,9 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         let mut info = file_info(place.name, attributes);
         *is_directory = mode::is_directory(info.mode);
         let found = self.previous.find(place.name).map_err(Error::from)?;
+        let is_known = found && !self.may_hide_a_change(attributes);
         let listed = self.list_xattrs(place);
-        if found && matches!(listed, Ok(0)) && self.keep_entry(place, attributes, summary)? {
+        if is_known && matches!(listed, Ok(0)) && self.keep_entry(place, attributes, summary)? {
             return Ok(Outcome::Stored);
         }
         self.diverge()?;
@@ -86,7 +87,7 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         let was_directory = found && self.previous.is_directory();
         self.files_same &= *is_directory && (was_directory || !found);
         let content = if mode::is_regular(info.mode) {
-            match self.reusable(found, &info)? {
+            match self.reusable(is_known, &info)? {
                 Some(content) => Some(content),
                 None => Some(self.read_file(place, attributes, &mut info)?),
             }
@@ -136,6 +137,16 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         let size_bytes = content.map_or(0, |content| content.stored.length_bytes);
         (self.progress)(&Event::Entry { path: place.path, size_bytes, changed });
         Ok(outcome)
+    }
+
+    /// Whether the file may have changed after the previous backup read it without
+    /// its time telling.
+    fn may_hide_a_change(&self, attributes: &Attributes) -> bool {
+        let blind_secs = i64::from(attributes.mod_time_blind_secs);
+        let Some(newest) = self.previous.newest() else { return false };
+        blind_secs > 0
+            && mode::is_regular(attributes.mode)
+            && attributes.mod_time.secs.saturating_add(blind_secs) >= newest.timestamp.secs
     }
 
     /// Takes over the entry that was found in the previous snapshot, if it is
