@@ -11,7 +11,7 @@ use crate::entropy::{Histogram, WeightedMean};
 use crate::error::{Error, FormatError, Subject};
 use crate::host::Host;
 use crate::index::Index;
-use crate::limits::CONTENT_TYPE_BYTES_MAX;
+use crate::limits::{CONTENT_TYPE_BYTES_MAX, bound};
 use crate::mac::{Mac, MacHasher};
 use crate::pipeline::BATCH_BYTES;
 use crate::repository::{Lend, Memory, Repository};
@@ -25,7 +25,7 @@ use crate::wire::object::{
 
 /// Bytes that are read at once beyond what is needed: the slot has room for
 /// them after the largest chunk.
-pub const READ_BYTES: usize = 256 * 1024;
+pub const READ_BYTES: usize = bound(256 * 1024, 4096);
 
 /// Content type of bytes that nobody knows.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
