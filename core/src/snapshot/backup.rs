@@ -609,13 +609,13 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
 
     /// Writes the header, and makes everything part of the store.
     fn finish(
-        self,
+        &mut self,
         snapshot: Mac,
         started: Timestamp,
         summary: Summary,
         trees: Trees,
     ) -> Result<Report, Error<L::Error>> {
-        let Self { session, importer, options, mut content, .. } = self;
+        let Self { session, importer, options, content, .. } = self;
         let duration_nanos = session.repository.host.now().nanos_since(started);
         let source = Source {
             kind: importer.kind().as_bytes(),

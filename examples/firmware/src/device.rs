@@ -7,7 +7,7 @@
 use core::ffi::CStr;
 use core::{fmt, ptr};
 
-use cortex_m_rt::STACK_PAINT_VALUE;
+use cortex_m_rt::{ExceptionFrame, STACK_PAINT_VALUE, exception};
 use cortex_m_semihosting::{debug, hprintln, nr, syscall, syscall1};
 use tiroir_core::time::Timestamp;
 
@@ -121,6 +121,36 @@ pub fn stack_bytes() -> (usize, usize) {
     };
     let untouched = (0..size / size_of::<u32>()).take_while(is_paint).count();
     (size - untouched * size_of::<u32>(), size)
+}
+
+/// Makes a fault of it when the stack grows beyond its end. On most boards there
+/// is nothing below the memory, and that is one anyway; the board that QEMU plays
+/// ignores what is written there.
+pub fn guard_stack(mpu: &cortex_m::peripheral::MPU) {
+    const GUARD_BYTES_LOG2: u32 = 16;
+    const NEVER_EXECUTED: u32 = 1 << 28;
+    const ENABLED: u32 = 1;
+    const ELSEWHERE_AS_WITHOUT: u32 = 1 << 2;
+    let guard = (&raw const _stack_end).addr() - (1 << GUARD_BYTES_LOG2);
+    // SAFETY: a region that nobody has access to, where there is no memory.
+    unsafe {
+        mpu.rnr.write(0);
+        #[expect(clippy::cast_possible_truncation, reason = "addresses have 32 bits")]
+        mpu.rbar.write(guard as u32);
+        mpu.rasr.write(NEVER_EXECUTED | (GUARD_BYTES_LOG2 - 1) << 1 | ENABLED);
+        mpu.ctrl.write(ELSEWHERE_AS_WITHOUT | ENABLED);
+    }
+    cortex_m::asm::dsb();
+    cortex_m::asm::isb();
+}
+
+#[exception]
+unsafe fn HardFault(_: &ExceptionFrame) -> ! {
+    // There may be no stack left: what follows needs none.
+    let text = c"firmware: the stack is too small, or the processor found another fault\n";
+    // SAFETY: the text ends with a zero byte.
+    unsafe { syscall1(nr::WRITE0, text.as_ptr().addr()) };
+    exit(false)
 }
 
 #[panic_handler]

@@ -62,6 +62,9 @@ static SECTORS: ConstStaticCell<CacheMemory> = ConstStaticCell::new([[0; 512]; 1
 
 #[entry]
 fn main() -> ! {
+    if let Some(peripherals) = cortex_m::Peripherals::take() {
+        device::guard_stack(&peripherals.MPU);
+    }
     let status = match run() {
         Ok(report) => {
             let counts = &report.summary.below;
