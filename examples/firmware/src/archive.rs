@@ -3,6 +3,7 @@
 
 use core::ops::{ControlFlow, Range};
 
+use cortex_m_semihosting::hprintln;
 use embedded_sdmmc::{MAX_FILE_SIZE, Mode, RawDirectory, RawFile, ShortFileName};
 use tiroir_core::mac::Mac;
 use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
@@ -66,7 +67,7 @@ impl<'d> Archive<'d> {
     }
 
     /// Removes what was written of it, unless it is whole.
-    pub fn discard(&mut self) -> Result<(), Fault> {
+    fn discard(&mut self) -> Result<(), Fault> {
         if let Some(file) = self.file.take() {
             self.fat.close_file(file)?;
             self.fat.delete_entry_in_dir(self.root, self.name)?;
@@ -84,6 +85,14 @@ impl<'d> Archive<'d> {
         self.fat.write(file, bytes)?;
         self.position = end;
         Ok(())
+    }
+}
+
+impl Drop for Archive<'_> {
+    fn drop(&mut self) {
+        if self.discard().is_err() {
+            hprintln!("firmware: half an archive is left on the card: {}", self.name);
+        }
     }
 }
 
@@ -134,7 +143,7 @@ impl Store for Archive<'_> {
     }
 
     fn abort(&mut self, _: UploadId) {
-        // All of it is to be discarded.
+        // All of it is removed when it is dropped.
     }
 
     fn size(&mut self, _: StoreResource, _: &Mac) -> Result<Option<u64>, Fault> {

@@ -66,10 +66,10 @@ fn main() -> ! {
         device::guard_stack(&peripherals.MPU);
     }
     let status = match run() {
-        Ok(report) => {
+        Ok((report, failed)) => {
             let counts = &report.summary.below;
             hprintln!("files: {} with {} bytes", counts.files, counts.size);
-            report.summary.total_errors() == 0
+            failed == 0
         }
         Err(failure) => {
             hprintln!("firmware: {}", failure);
@@ -89,8 +89,8 @@ fn main() -> ! {
     device::exit(status)
 }
 
-/// Takes the backup.
-fn run() -> Result<Report, Failure> {
+/// Takes the backup. Tells also how many entries could not be read.
+fn run() -> Result<(Report, u64), Failure> {
     let card = Card::open()?;
     let entropy = Entropy::open()?;
     let provisioned = Provisioned::read()?;
@@ -119,11 +119,10 @@ fn run() -> Result<Report, Failure> {
     let mut repository =
         Repository::<Board<'_>>::open(host, archive, index, config.bytes(), key, memory)?;
     let mut source = FatSource::new(&fat, volume, SOURCE);
-    let result = backup(&mut repository, &mut source, &options(), WORK.take(), &mut tell);
-    if result.is_err() {
-        repository.store.discard()?;
-    }
-    Ok(result?)
+    let mut failed = 0;
+    let mut progress = |event: &Event<'_>| failed += u64::from(tell(event));
+    let report = backup(&mut repository, &mut source, &options(), WORK.take(), &mut progress)?;
+    Ok((report, failed))
 }
 
 fn options() -> Options<'static> {
@@ -136,12 +135,14 @@ fn options() -> Options<'static> {
     Options { name: b"default", skip_xattrs: true, context: CONTEXT, ..Options::default() }
 }
 
-/// Says what could not be read.
-fn tell(event: &Event<'_>) {
+/// Says what could not be read. Returns whether that is it.
+fn tell(event: &Event<'_>) -> bool {
+    let is_failure = matches!(event, Event::Failed { .. });
     if let Event::Failed { path, message } = event {
         let text = |bytes| core::str::from_utf8(bytes).unwrap_or("?");
         hprintln!("firmware: {}: {}", text(*path), text(*message));
     }
+    is_failure
 }
 
 /// Why there is no archive.
