@@ -12,7 +12,9 @@
 use core::convert::Infallible;
 use core::error::Error as StdError;
 use core::fmt;
+use core::marker::PhantomData;
 
+#[cfg(not(feature = "small"))]
 use miniz_oxide::inflate::core::DecompressorOxide;
 use zeroize::Zeroizing;
 
@@ -106,7 +108,7 @@ pub const ENCODE_SCRATCH_BYTES: usize = ENCODE_BUFFER_BYTES + lz4::TABLES_BYTES_
 const ENCODE_BUFFER_BYTES: usize = GATHER_BYTES + lz4::PACKED_BYTES + OUTLET_BYTES;
 
 /// A block waits behind the one before, to which it may refer.
-const GATHER_BYTES: usize = lz4::HISTORY_BYTES + lz4::BLOCK_BYTES;
+const GATHER_BYTES: usize = 2 * lz4::BLOCK_BYTES;
 
 /// The first piece waits behind its wrapped key.
 const OUTLET_BYTES: usize = WRAPPED_KEY_BYTES + SEALED_PIECE_BYTES;
@@ -326,9 +328,9 @@ impl Gatherer<'_> {
     /// Begins the next block.
     fn next(&mut self) {
         if self.start > 0 {
-            self.buffer.copy_within(lz4::HISTORY_BYTES.., 0);
+            self.buffer.copy_within(lz4::BLOCK_BYTES.., 0);
         }
-        self.start = lz4::HISTORY_BYTES;
+        self.start = lz4::BLOCK_BYTES;
         self.gathered = 0;
     }
 }
@@ -479,12 +481,14 @@ pub const COLLECT_SCRATCH_BYTES_STOCK: usize = collect_scratch_bytes(BlockSize::
 
 /// Memory lent for decoding, one unit after the other.
 ///
-/// It has about 11 KiB itself, for GZIP: better not moved about.
+/// It has about 11 KiB itself, for GZIP: better not moved about. With the feature
+/// `small` it has not, and GZIP is not read.
 pub struct DecodeScratch<'m> {
     /// A sealed piece.
     piece: &'m mut [u8],
     /// A compressed block, and plaintext.
     memory: &'m mut [u8],
+    #[cfg(not(feature = "small"))]
     inflater: DecompressorOxide,
     #[cfg(feature = "alloc")]
     zstd: Option<Box<zstd::State>>,
@@ -504,10 +508,36 @@ impl<'m> DecodeScratch<'m> {
         Ok(Self {
             piece,
             memory,
+            #[cfg(not(feature = "small"))]
             inflater: DecompressorOxide::new(),
             #[cfg(feature = "alloc")]
             zstd: None,
         })
+    }
+
+    /// No memory, for what only writes: decoding anything is
+    /// [`FormatError::Scratch`].
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            piece: &mut [],
+            memory: &mut [],
+            #[cfg(not(feature = "small"))]
+            inflater: DecompressorOxide::new(),
+            #[cfg(feature = "alloc")]
+            zstd: None,
+        }
+    }
+
+    fn machines(&mut self) -> (&mut [u8], &mut [u8], Machines<'_>) {
+        let machines = Machines {
+            #[cfg(not(feature = "small"))]
+            inflater: &mut self.inflater,
+            #[cfg(feature = "alloc")]
+            zstd: &mut self.zstd,
+            lent: PhantomData,
+        };
+        (self.piece, self.memory, machines)
     }
 
     const fn lent_bytes(&self) -> usize {
@@ -559,6 +589,7 @@ enum Unpacker<'a> {
         /// A compressed block, as it is gathered.
         input: &'a mut [u8],
     },
+    #[cfg(not(feature = "small"))]
     Gzip {
         reader: gzip::Reader,
         inflater: &'a mut DecompressorOxide,
@@ -572,12 +603,19 @@ enum Unpacker<'a> {
 
 /// The parts of a [`DecodeScratch`] that decompressors keep their state in.
 struct Machines<'a> {
+    #[cfg(not(feature = "small"))]
     inflater: &'a mut DecompressorOxide,
     #[cfg(feature = "alloc")]
     zstd: &'a mut Option<Box<zstd::State>>,
+    /// There may be none of them.
+    lent: PhantomData<&'a mut ()>,
 }
 
 impl<'a> Unpacker<'a> {
+    #[cfg_attr(
+        all(feature = "small", not(feature = "alloc")),
+        expect(unused_variables, reason = "what is read then keeps its state elsewhere")
+    )]
     fn new(
         compression: Compression,
         input: &'a mut [u8],
@@ -586,6 +624,7 @@ impl<'a> Unpacker<'a> {
         Ok(match compression {
             Compression::None => Self::None,
             Compression::Lz4 => Self::Lz4 { frame: FrameReader::new(), input },
+            #[cfg(not(feature = "small"))]
             Compression::Gzip => {
                 let inflater = machines.inflater;
                 Self::Gzip { reader: gzip::Reader::new(inflater), inflater }
@@ -595,6 +634,8 @@ impl<'a> Unpacker<'a> {
                 let state = machines.zstd.get_or_insert_with(zstd::State::new);
                 Self::Zstd { reader: zstd::Reader::new(state), state }
             }
+            #[cfg(feature = "small")]
+            Compression::Gzip => return Err(FormatError::Unsupported("compression")),
             #[cfg(not(feature = "alloc"))]
             Compression::Zstd => return Err(FormatError::Unsupported("compression")),
         })
@@ -609,6 +650,7 @@ impl<'a> Unpacker<'a> {
             Self::None if bytes.is_empty() => Ok(()),
             Self::None => target.put(bytes, 0),
             Self::Lz4 { frame, input } => frame.read(bytes, input, target),
+            #[cfg(not(feature = "small"))]
             Self::Gzip { reader, inflater } => reader.read(bytes, inflater, target),
             #[cfg(feature = "alloc")]
             Self::Zstd { reader, state } => reader.read(bytes, state, target),
@@ -619,6 +661,7 @@ impl<'a> Unpacker<'a> {
         match self {
             Self::None => Ok(()),
             Self::Lz4 { frame, .. } => frame.finish(),
+            #[cfg(not(feature = "small"))]
             Self::Gzip { reader, .. } => reader.finish(),
             #[cfg(feature = "alloc")]
             Self::Zstd { reader, .. } => reader.finish(),
@@ -693,27 +736,18 @@ impl<'a> Decoder<'a> {
     /// # Errors
     ///
     /// [`FormatError::Unsupported`] when this program does not have that
-    /// compression, ZSTD without the feature `alloc`;
+    /// compression, ZSTD without the feature `alloc`, GZIP with `small`;
     /// [`FormatError::Scratch`] below [`DECODE_SCRATCH_BYTES_MIN`].
     pub fn new(codec: &'a Codec, scratch: &'a mut DecodeScratch<'_>) -> Result<Self, FormatError> {
         let lent_bytes = scratch.lent_bytes();
         enough(lent_bytes, DECODE_SCRATCH_BYTES_MIN)?;
         // Half each for a block and its plaintext, beside the history.
-        let half = (scratch.memory.len() - lz4::HISTORY_BYTES) / 2;
-        let (input, buffer) = scratch.memory.split_at_mut(half.min(BlockSize::Mib4.bytes()));
-        let machines = Machines {
-            inflater: &mut scratch.inflater,
-            #[cfg(feature = "alloc")]
-            zstd: &mut scratch.zstd,
-        };
+        let (piece, memory, machines) = scratch.machines();
+        let half = (memory.len() - lz4::HISTORY_BYTES) / 2;
+        let (input, buffer) = memory.split_at_mut(half.min(BlockSize::Mib4.bytes()));
         Ok(Self {
             layers: Layers {
-                opener: Opener {
-                    cipher: codec.cipher.as_ref(),
-                    sealer: None,
-                    piece: scratch.piece,
-                    held: 0,
-                },
+                opener: Opener { cipher: codec.cipher.as_ref(), sealer: None, piece, held: 0 },
                 unpacker: Unpacker::new(codec.compression, input, machines)?,
             },
             window: Window { buffer, position: 0, lent_bytes },
@@ -822,27 +856,20 @@ impl<'a> CollectDecoder<'a> {
     /// # Errors
     ///
     /// [`FormatError::Unsupported`] when this program does not have that
-    /// compression: ZSTD without the feature `alloc`.
+    /// compression: ZSTD without the feature `alloc`, GZIP with `small`.
+    /// [`FormatError::Scratch`] below [`COLLECT_SCRATCH_BYTES_MIN`].
     pub fn new(
         codec: &'a Codec,
         scratch: &'a mut DecodeScratch<'_>,
         dest: &'a mut [u8],
     ) -> Result<Self, FormatError> {
         let lent_bytes = scratch.lent_bytes();
-        let machines = Machines {
-            inflater: &mut scratch.inflater,
-            #[cfg(feature = "alloc")]
-            zstd: &mut scratch.zstd,
-        };
+        enough(lent_bytes, COLLECT_SCRATCH_BYTES_MIN)?;
+        let (piece, memory, machines) = scratch.machines();
         Ok(Self {
             layers: Layers {
-                opener: Opener {
-                    cipher: codec.cipher.as_ref(),
-                    sealer: None,
-                    piece: scratch.piece,
-                    held: 0,
-                },
-                unpacker: Unpacker::new(codec.compression, scratch.memory, machines)?,
+                opener: Opener { cipher: codec.cipher.as_ref(), sealer: None, piece, held: 0 },
+                unpacker: Unpacker::new(codec.compression, memory, machines)?,
             },
             collecting: Collecting { dest, position: 0, lent_bytes },
         })

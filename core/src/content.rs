@@ -11,12 +11,12 @@ use crate::entropy::{Histogram, WeightedMean};
 use crate::error::{Error, FormatError, Subject};
 use crate::host::Host;
 use crate::index::Index;
-use crate::limits::CONTENT_TYPE_BYTES_MAX;
-use crate::mac::{Mac, MacHasher};
+use crate::limits::{CONTENT_TYPE_BYTES_MAX, bound};
+use crate::mac::{Mac, MacHasher, MacKey};
 use crate::pipeline::BATCH_BYTES;
 use crate::repository::{Lend, Memory, Repository};
 use crate::resource::ResourceKind;
-use crate::session::{Ended, Session};
+use crate::session::{Content, Ended, Session};
 use crate::spool::Spool;
 use crate::wire::msgpack::Writer;
 use crate::wire::object::{
@@ -25,7 +25,7 @@ use crate::wire::object::{
 
 /// Bytes that are read at once beyond what is needed: the slot has room for
 /// them after the largest chunk.
-pub const READ_BYTES: usize = 256 * 1024;
+pub const READ_BYTES: usize = bound(256 * 1024, 4096);
 
 /// Content type of bytes that nobody knows.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
@@ -103,6 +103,33 @@ struct Draft {
 }
 
 impl Draft {
+    /// Adds a chunk to the MAC of the content, and gives its own. On its own for
+    /// what that takes of the stack.
+    #[inline(never)]
+    fn digest(&mut self, key: &MacKey, bytes: &[u8]) -> Mac {
+        match &mut self.hasher {
+            // The first chunk begins the content: one hash is the other's start.
+            None => {
+                let hasher = self.hasher.insert(key.hasher());
+                hasher.update(bytes);
+                hasher.so_far()
+            }
+            Some(content) => {
+                content.update(bytes);
+                key.mac(bytes)
+            }
+        }
+    }
+
+    /// The MAC of the content, once all of it is there.
+    #[inline(never)]
+    fn mac(&self, key: &MacKey) -> Mac {
+        match &self.hasher {
+            Some(hasher) => hasher.so_far(),
+            None => key.mac(&[]),
+        }
+    }
+
     /// Finds the content type, from the first chunk.
     fn set_type<L: Lend>(
         &mut self,
@@ -204,7 +231,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
             filled += got;
         }
         self.end_chunk(session, &mut draft)?;
-        self.store_object(session, kind, draft)
+        self.store_object(session, kind, &draft)
     }
 
     /// Has a chunk digested while the content is read on, if it is large enough
@@ -241,10 +268,23 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
     where
         P: Spool<Error = L::Error>,
     {
-        let length_bytes = core::mem::take(&mut draft.begun_bytes);
-        if length_bytes == 0 {
-            return Ok(());
+        match core::mem::take(&mut draft.begun_bytes) {
+            0 => Ok(()),
+            length_bytes => self.end_begun(session, draft, length_bytes),
         }
+    }
+
+    /// On its own for what its digest takes of the stack.
+    #[inline(never)]
+    fn end_begun<L: Lend>(
+        &mut self,
+        session: &mut Session<'_, '_, L>,
+        draft: &mut Draft,
+        length_bytes: u64,
+    ) -> Result<(), ReadError<L::Error>>
+    where
+        P: Spool<Error = L::Error>,
+    {
         let lost = Error::damaged(Subject::Blob(ResourceKind::CHUNK, Mac::ZERO));
         let ended = session.end_chunk()?.ok_or_else(|| lost(FormatError::Field("digest")))?;
         let Ended { mac, digest, is_new } = ended;
@@ -265,14 +305,7 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         P: Spool<Error = L::Error>,
     {
         let bytes = &self.slot[..cut];
-        let mut hasher = session.repository.mac_key.hasher();
-        hasher.update(bytes);
-        match &mut draft.hasher {
-            // The first chunk begins the content: one hash is the other's start.
-            None => draft.hasher = Some(hasher.clone()),
-            Some(content) => content.update(bytes),
-        }
-        let mac = hasher.finish();
+        let mac = draft.digest(&session.repository.mac_key, bytes);
         draft.set_type(session, kind, bytes);
         let entropy = match kind {
             ContentKind::Dirpack => 0.0,
@@ -316,16 +349,15 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
         &mut self,
         session: &mut Session<'_, '_, L>,
         kind: ContentKind<'_>,
-        draft: Draft,
+        draft: &Draft,
     ) -> Result<Stored, ReadError<L::Error>>
     where
         P: Spool<Error = L::Error>,
     {
         let mut stored = draft.stored;
-        self.content_type = draft.content_type.clone();
-        let empty = session.repository.mac_key.hasher();
+        self.content_type.clone_from(&draft.content_type);
         let head = ObjectHead {
-            content_mac: draft.hasher.unwrap_or(empty).finish(),
+            content_mac: draft.mac(&session.repository.mac_key),
             chunks: u32::try_from(stored.chunks).unwrap_or(u32::MAX),
             content_type: &draft.content_type,
             entropy: match kind {
@@ -356,18 +388,23 @@ impl<'m, P: Spool> ContentWriter<'m, P> {
             }
             out(end)
         };
-        let mut hasher = session.repository.mac_key.hasher();
-        parts(&mut |bytes| {
-            hasher.update(bytes);
-            Ok(())
-        })
-        .map_err(Error::Host)?;
-        stored.object = hasher.finish();
+        stored.object = mac_of(&session.repository.mac_key, &mut parts).map_err(Error::Host)?;
         if !session.repository.has(ResourceKind::OBJECT, &stored.object)? {
             session.append(ResourceKind::OBJECT, &stored.object, object_bytes, &mut parts)?;
         }
         Ok(stored)
     }
+}
+
+/// The MAC of what `content` gives. On its own for what that takes of the stack.
+#[inline(never)]
+fn mac_of<E>(key: &MacKey, content: Content<'_, E>) -> Result<Mac, E> {
+    let mut hasher = key.hasher();
+    content(&mut |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    Ok(hasher.so_far())
 }
 
 /// Why content could not be stored: what it is read from failed, which is an

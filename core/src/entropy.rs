@@ -5,11 +5,13 @@
 //! the order of the operations, and that none of them is fused. Stock is Go on
 //! amd64, whose binary logarithm is not that of C.
 
+use crate::limits::bound;
+
 /// Tables that are counted in by turns: a byte that repeats need not wait for
 /// its own count.
-const TABLES: usize = 4;
+const TABLES: usize = bound(4, 1);
 
-/// How often each byte occurs in a chunk. 4 KiB.
+/// How often each byte occurs in a chunk. 4 KiB, or one with the feature `small`.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     /// The counts of a byte are those of all tables together.
@@ -31,21 +33,16 @@ impl Histogram {
     /// Counts `bytes`. Up to 4 GiB between two resets are counted right:
     /// [`CHUNK_BYTES_MAX`](crate::limits::CHUNK_BYTES_MAX) is far below.
     pub fn add(&mut self, bytes: &[u8]) {
-        let [a, b, c, d] = &mut self.tables;
+        let tables = &mut self.tables;
         let (words, rest) = bytes.as_chunks::<8>();
         for word in words {
             // One load for eight bytes.
             let word = u64::from_le_bytes(*word);
             #[expect(clippy::cast_possible_truncation, reason = "the lowest byte is meant")]
-            let byte = |at: u32| (word >> (8 * at)) as u8;
-            count(a, byte(0));
-            count(b, byte(1));
-            count(c, byte(2));
-            count(d, byte(3));
-            count(a, byte(4));
-            count(b, byte(5));
-            count(c, byte(6));
-            count(d, byte(7));
+            let byte = |at: usize| (word >> (8 * at)) as u8;
+            for at in 0..8 {
+                count(&mut tables[at % TABLES], byte(at));
+            }
         }
         for byte in rest {
             count(&mut self.tables[0], *byte);
@@ -218,7 +215,7 @@ mod tests {
             let scale = random() % 20;
             for _ in 0..values {
                 let count = u32::try_from(random() >> (40 + scale)).unwrap();
-                histogram.tables[1][(random() & 0xff) as usize] += count;
+                histogram.tables[TABLES - 1][(random() & 0xff) as usize] += count;
             }
             histogram
         });

@@ -121,6 +121,8 @@ impl SharedLock {
         repository.store.delete(StoreResource::Lock, &self.name)
     }
 
+    /// On its own for what it takes of the stack: it is seldom time.
+    #[inline(never)]
     fn write<L: Lend>(
         &mut self,
         repository: &mut Repository<'_, L>,

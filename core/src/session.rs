@@ -13,7 +13,7 @@ use crate::codec::Encoder;
 use crate::error::{Error, Subject};
 use crate::host::Host;
 use crate::index::{Index, Location};
-use crate::limits::PADDING_BYTES;
+use crate::limits::{PADDING_BYTES, bound};
 use crate::lock::SharedLock;
 use crate::mac::{Mac, MacHasher};
 use crate::pipeline::{Digest, Packed, Pipeline};
@@ -32,6 +32,9 @@ const LOCATION_ENTRY_BYTES: usize = ENTRY_HEAD_BYTES + LOCATION_BYTES;
 /// Bytes after which a packfile is closed even if the store sets no bound,
 /// unless it must be the only one: lengths in it have to stay below 2^63.
 const PACKFILE_BYTES_MAX: u64 = 1 << 62;
+
+/// Bytes of a state that are read from the spool at once.
+const STATE_PIECE_BYTES: usize = bound(4096, 512);
 
 /// Seconds after which a long session writes a state, as stock does.
 const CHECKPOINT_SECS: i64 = 60 * 60;
@@ -629,7 +632,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
     fn commit_packfile(&mut self, open: OpenPackfile) -> Result<(), Error<L::Error>> {
         let now = self.repository.host.now();
         self.way_out(&open).flush()?;
-        let trailer = self.hasher.clone().finish();
+        let trailer = self.hasher.so_far();
         let store = &mut self.repository.store;
         store.write(open.upload, &trailer.0)?;
         store.commit(open.upload, &open.name)?;
@@ -708,7 +711,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
             count += 1;
         }
         open.payload_bytes += encoder.finish()?;
-        Ok((index_hasher.finish(), count))
+        Ok((index_hasher.so_far(), count))
     }
 
     /// Makes everything so far part of the store: closes the packfile, and
@@ -780,7 +783,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         if let Some(parent) = parent {
             encoder.write(&parent.0)?;
         }
-        let mut piece = [0; 4096];
+        let mut piece = [0; STATE_PIECE_BYTES];
         let (mut at, end) = (0, self.entries.len());
         while at < end {
             let step = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
@@ -790,7 +793,7 @@ impl<'r, 'm, L: Lend> Session<'r, 'm, L> {
         }
         encoder.write(&state::metadata(version, now, &repository.facts.repository_id))?;
         let length = encoder.finish()?;
-        let trailer = hasher.finish();
+        let trailer = hasher.so_far();
         store.write(upload, &trailer.0)?;
         store.commit(upload, &self.state_name)?;
         self.written.states += 1;

@@ -21,6 +21,7 @@ use core::fmt;
 use core::ops::Range;
 
 use crate::error::Error;
+use crate::limits::bound;
 use crate::order::Order;
 use crate::spool::Spool;
 
@@ -35,7 +36,7 @@ const RUN_HEADER_BYTES: usize = 8;
 
 /// Runs that are merged at once, at most. More would save passes over the
 /// spools, but make many small reads of few large ones.
-pub const FAN_IN_MAX: usize = 32;
+pub const FAN_IN_MAX: usize = bound(32, 8);
 
 /// Key and value of a record.
 pub type Record<'r> = (&'r [u8], &'r [u8]);

@@ -65,3 +65,9 @@ mod testing;
 pub mod tls;
 mod warn;
 pub mod workers;
+
+// Features add up over all that is built together; that one takes away.
+const _: () = assert!(
+    tiroir_core::limits::PATH_BYTES_MAX >= 4096,
+    "the feature `small` of tiroir-core is for devices, not for operating systems"
+);

@@ -51,6 +51,19 @@ pub fn server(name: &str) -> PathBuf {
     oracle(name)
 }
 
+/// The example of a device without an operating system, which QEMU runs.
+///
+/// # Panics
+///
+/// When it was not built.
+#[must_use]
+pub fn firmware() -> PathBuf {
+    let path = "firmware/thumbv7em-none-eabihf/release/tiroir-firmware-example";
+    let target = profile_folder();
+    let found = target.ancestors().map(|folder| folder.join(path)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("no {path} in the target folder: run scripts/firmware build"))
+}
+
 /// The folder of the workspace.
 ///
 /// # Panics

@@ -6,7 +6,7 @@ use heapless::Vec;
 
 use super::NodeSink;
 use crate::error::{Error, FormatError, Subject};
-use crate::limits::TREE_LEVELS_MAX;
+use crate::limits::{TREE_LEVELS_MAX, bound};
 use crate::mac::{MAC_BYTES, Mac};
 use crate::resource::ResourceKind;
 use crate::wire::btree::{ORDER, Root, emit_node};
@@ -55,9 +55,11 @@ const MACS_BYTES: usize = (KEYS_MAX + KEPT + 1) * ITEM_BYTES;
 ///
 /// Eight keys fit in a node even if all are as long as they may be, so that
 /// eight levels hold 16 million of the longest keys, and 33 · 10¹² usual ones.
+/// With the feature `small` five do: six levels hold seven million keys of 200
+/// bytes, but only hundreds of the longest.
 #[must_use]
 pub const fn builder_bytes_min(levels: usize, key_bytes: usize) -> usize {
-    let keys = 8 * (key_bytes + 5);
+    let keys = bound(8, 5) * (key_bytes + 5);
     levels * (keys + MACS_BYTES) + keys + MACS_BYTES + NODE_FRAME_BYTES
 }
 

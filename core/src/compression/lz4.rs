@@ -6,7 +6,7 @@
 //! | 0, 4 | content checksum, 0 or 4 |
 //! ```
 //!
-//! Written: blocks of 64 KiB, linked where there are several, no checksum, no
+//! Written: blocks of [`BLOCK_BYTES`], linked where there are several, no checksum, no
 //! content size. Stock's reader takes that, and MACs cover the content. Linked
 //! blocks compress as well as large ones and need no memory for it. Read:
 //! whatever stock writes or accepts, which includes large blocks and checksums;
@@ -21,6 +21,7 @@ use lz4_flex::block::{DecompressError, decompress_into, decompress_into_with_dic
 use super::{Target, gather};
 use crate::codec::CodecError;
 use crate::error::FormatError;
+use crate::limits::bound;
 
 mod block;
 
@@ -59,7 +60,7 @@ pub const MARK_BYTES: usize = 4;
 pub const HISTORY_BYTES: usize = 65_536;
 
 /// Most bytes of a block that is written.
-pub const BLOCK_BYTES: usize = BlockSize::Kib64.bytes();
+pub const BLOCK_BYTES: usize = bound(BlockSize::Kib64.bytes(), 4096);
 
 /// Length of the buffer in which [`FrameWriter`] packs blocks, in bytes: a block
 /// that does not become smaller goes out as it is.
@@ -111,7 +112,7 @@ impl BlockSize {
 /// Most bytes that a frame takes for `plain_bytes`; saturates.
 #[must_use]
 pub const fn frame_len_max(plain_bytes: u64) -> u64 {
-    let blocks = plain_bytes.div_ceil(BlockSize::Kib64.bytes() as u64);
+    let blocks = plain_bytes.div_ceil(BLOCK_BYTES as u64);
     plain_bytes
         .saturating_add(blocks.saturating_mul(MARK_BYTES as u64))
         .saturating_add((HEADER_BYTES + MARK_BYTES) as u64)

@@ -7,6 +7,7 @@
 use crate::codec::CodecError;
 use crate::error::FormatError;
 
+#[cfg_attr(feature = "small", expect(dead_code, reason = "GZIP is not read then"))]
 pub mod gzip;
 pub mod lz4;
 #[cfg(feature = "alloc")]

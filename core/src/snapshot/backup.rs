@@ -26,7 +26,7 @@ use crate::importer::{Attributes, Importer};
 use crate::index::Index as _;
 use crate::limits::{
     ENTRY_BYTES_MAX, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, NODE_BYTES_MAX, PATH_BYTES_MAX,
-    XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX,
+    XATTR_LIST_BYTES_MAX, XATTR_VALUE_BYTES_MAX, bound,
 };
 use crate::lock::SharedLock;
 use crate::mac::Mac;
@@ -138,10 +138,10 @@ pub struct Report {
 }
 
 /// Longest key of a tree: a path, with a content type or an attribute's name.
-const TREE_KEY_BYTES_MAX: usize = PATH_BYTES_MAX + 512;
+const TREE_KEY_BYTES_MAX: usize = PATH_BYTES_MAX + bound(512, 256);
 
 /// Levels of the trees that are written; see [`builder_bytes_min`].
-const TREE_LEVELS: usize = 8;
+const TREE_LEVELS: usize = bound(8, 6);
 
 /// Memory for one tree, or for a node of the previous snapshot's.
 const TREE_BYTES: usize = {
@@ -150,7 +150,7 @@ const TREE_BYTES: usize = {
 };
 
 /// Least memory of all sorters together, in bytes.
-const SORT_BYTES_MIN: usize = 512 * 1024;
+const SORT_BYTES_MIN: usize = bound(512 * 1024, 32 * 1024);
 
 /// Memory that a backup has beside slot and sorters, in bytes.
 const FIXED_BYTES: usize =
@@ -652,13 +652,13 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
 
     /// Writes the header, and makes everything part of the store.
     fn finish(
-        self,
+        &mut self,
         snapshot: Mac,
         started: Timestamp,
         summary: Summary,
         trees: Trees,
     ) -> Result<Report, Error<L::Error>> {
-        let Self { session, importer, options, mut content, .. } = self;
+        let Self { session, importer, options, content, .. } = self;
         let duration_nanos = session.repository.host.now().nanos_since(started);
         let source = Source {
             kind: importer.kind().as_bytes(),

@@ -15,15 +15,19 @@
 //! is the low half of a position, which is enough, since nothing further back
 //! may be referred to, and whatever it leads to is compared. So blocks may be
 //! linked, and it does not matter where in memory the history of a block lies,
-//! as long as that moves by 64 KiB at a time.
+//! as long as that moves by 64 KiB at a time; with the feature `small` it moves by
+//! less, and what is further back than the block before is not found again.
 
 use core::mem;
+
+use crate::limits::bound;
 
 /// Position of bytes in a window, modulo 64 KiB.
 type Entry = [u8; 2];
 
 /// Least memory for the tables, in bytes.
-pub(crate) const TABLES_BYTES_MIN: usize = 2 * size_of::<Table<SMALL>>();
+pub(crate) const TABLES_BYTES_MIN: usize =
+    bound(2 * size_of::<Table<SMALL>>(), 2 * size_of::<Table<TINY>>());
 
 /// Memory for the tables beyond which more is of no use, in bytes.
 pub(crate) const TABLES_BYTES_MAX: usize = 2 * size_of::<Table<LARGE>>();
@@ -33,13 +37,16 @@ type Table<const N: usize> = [Entry; N];
 
 /// Entries of tables for units of up to twice as many bytes: clearing larger ones
 /// would take longer than all the rest.
-const TINY: usize = 1 << 12;
+const TINY: usize = bound(1 << 12, 1 << 11);
 
 /// The same for units that are larger, and for all that are in little memory.
 const SMALL: usize = 1 << 13;
 
 /// Entries of the largest tables: half of what can be referred to.
 const LARGE: usize = 1 << 15;
+
+// Else there would have to be memory for larger tables.
+const _: () = assert!(!cfg!(feature = "small") || super::BLOCK_BYTES <= 2 * TINY);
 
 /// Shortest match of the format, in bytes.
 const MATCH_BYTES_MIN: usize = 4;
