@@ -154,6 +154,7 @@ pub(crate) enum Command {
     /// Give names to what is backed up, and show them
     Source(cmd::config::Args),
     /// Take the key of an SSH server for the right one
+    #[cfg(feature = "sftp")]
     SshTrust(cmd::ssh_trust::Args),
     /// Give names to stores, and show them
     Store(cmd::config::Args),

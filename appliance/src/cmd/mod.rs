@@ -37,6 +37,7 @@ pub(crate) mod locate;
 pub(crate) mod ls;
 pub(crate) mod ptar;
 pub(crate) mod restore;
+#[cfg(feature = "sftp")]
 pub(crate) mod ssh_trust;
 pub(crate) mod version;
 

@@ -244,7 +244,7 @@ fn to_server(
     let mut exporter = connect::exporter(remote, &context.surroundings(), args.skip_permissions)
         .map_err(|error| no_target(remote, error))?;
     let work = (args, context, repo, snapshot, source);
-    with_exporter(work, &mut exporter, memory, out, |_| Ok(()))
+    with_exporter(work, &mut exporter.as_mut(), memory, out, |_| Ok(()))
 }
 
 /// What is restored, and by what.
@@ -276,11 +276,11 @@ fn with_exporter<X: Exporter<Error = HostsError>>(
 /// Page cache of the table of hard links, in bytes.
 pub(super) const LINK_CACHE_BYTES: usize = 256 * 1024;
 
-fn export<X: Exporter<Error = HostsError>>(
+fn export(
     repo: &mut Repo<'_>,
     snapshot: &Snapshot,
     source: &[u8],
-    (exporter, links): (&mut X, &mut LinkTable),
+    (mut exporter, links): (&mut dyn Exporter<Error = HostsError>, &mut LinkTable),
     options: &Options,
     memory: &mut [u8],
     reporter: &mut Reporter,
@@ -305,7 +305,7 @@ fn export<X: Exporter<Error = HostsError>>(
             reporter.failed(&shown(path), &crate::error::whole_text(error));
         }
     };
-    Ok(restore(repo, trees, source, exporter, links, options, memory, &mut progress)?)
+    Ok(restore(repo, trees, source, &mut exporter, links, options, memory, &mut progress)?)
 }
 
 /// A path in the target, as stock shows it: with a slash before it.
