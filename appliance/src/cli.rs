@@ -164,10 +164,12 @@ pub(crate) enum Command {
     /// Restore a snapshot, or a part of it
     Restore(cmd::restore::Args),
     /// Serve a store over HTTP
+    #[cfg(feature = "http")]
     Server(cmd::server::Args),
     /// Give names to what is backed up, and show them
     Source(cmd::config::Args),
     /// Take the key of an SSH server for the right one
+    #[cfg(feature = "sftp")]
     SshTrust(cmd::ssh_trust::Args),
     /// Give names to stores, and show them
     Store(cmd::config::Args),

@@ -1,36 +1,51 @@
 //! From a place on a server to the connector that reaches it.
 
+#[cfg(feature = "sqlite-store")]
 use std::ffi::OsStr;
+use std::fmt;
+#[cfg(feature = "sqlite-store")]
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "sqlite-store")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tiroir_core::exporter::Exporter;
 use tiroir_core::host::HostErrorKind;
 use tiroir_core::importer::Importer;
+use tiroir_core::store::Store;
+#[cfg(any(feature = "sftp", feature = "ftp", feature = "s3", feature = "http"))]
 use tiroir_hosts::address::Address;
 use tiroir_hosts::error::HostsError;
-use tiroir_hosts::ftp::FtpFiles;
-use tiroir_hosts::http::{HttpFile, HttpStore};
+use tiroir_hosts::fs::ignore::Ignore;
+#[cfg(feature = "ftp")]
+use tiroir_hosts::ftp::{self, FtpFiles};
+#[cfg(feature = "http")]
+use tiroir_hosts::http::{self, HttpFile, HttpStore};
 use tiroir_hosts::parallel::Width;
 use tiroir_hosts::parallel::ahead::AheadImporter;
 use tiroir_hosts::parallel::behind::BehindExporter;
+#[cfg(feature = "http")]
 use tiroir_hosts::ptar::PtarReader;
-use tiroir_hosts::rate::Limits;
+use tiroir_hosts::rate::{self, Limits};
 use tiroir_hosts::remote::RemoteFiles;
 use tiroir_hosts::remote::exporter::FilesExporter;
-use tiroir_hosts::remote::importer::{FilesImporter, clean};
-use tiroir_hosts::remote::patience::{self, Patience};
+use tiroir_hosts::remote::importer::FilesImporter;
+#[cfg(any(feature = "sftp", feature = "ftp", feature = "rclone"))]
+use tiroir_hosts::remote::importer::clean;
+#[cfg(any(feature = "sftp", feature = "rclone"))]
+use tiroir_hosts::remote::patience::Patience;
 use tiroir_hosts::remote::store::FilesStore;
-use tiroir_hosts::s3::{S3Exporter, S3Importer, S3Store};
+#[cfg(feature = "s3")]
+use tiroir_hosts::s3::{self, S3Exporter, S3Importer, S3Store};
+#[cfg(any(feature = "sftp", feature = "rclone"))]
 use tiroir_hosts::sftp::SftpFiles;
-use tiroir_hosts::sftp::command::CommandDial;
+#[cfg(feature = "sftp")]
 use tiroir_hosts::sftp::ssh::{self, Ssh};
-use tiroir_hosts::sqlite::SqliteStore;
-use tiroir_hosts::{ftp, http, rate, s3, sqlite, tls};
+#[cfg(feature = "sqlite-store")]
+use tiroir_hosts::sqlite::{self, SqliteStore};
 
-use crate::any::{AnyExporter, AnyImporter};
 use crate::location::{Remote, Scheme};
 use crate::report;
 use crate::text::size;
@@ -90,14 +105,34 @@ pub(crate) struct Server {
 ///
 /// For the first that it does not know.
 pub(crate) fn check(remote: &Remote) -> Result<(), HostsError> {
-    match remote.scheme {
-        Scheme::Sftp => refuse_unknown(remote, &ssh::options()),
-        Scheme::Ftp | Scheme::Ftps => refuse_unknown(remote, &ftp_options()),
-        Scheme::Rclone => Ok(()),
-        Scheme::S3 => refuse_unknown(remote, &s3::OPTIONS),
-        Scheme::Http | Scheme::Https => refuse_unknown(remote, &http::store::OPTIONS),
-        Scheme::PtarHttp | Scheme::PtarHttps => refuse_unknown(remote, &http::file::OPTIONS),
-        Scheme::Sqlite => refuse_unknown(remote, &sqlite::OPTIONS),
+    let known: &[&str] = match remote.scheme {
+        #[cfg(feature = "sftp")]
+        Scheme::Sftp => &ssh::options(),
+        #[cfg(feature = "ftp")]
+        Scheme::Ftp | Scheme::Ftps => &ftp_options(),
+        #[cfg(feature = "s3")]
+        Scheme::S3 => &s3::OPTIONS,
+        #[cfg(feature = "http")]
+        Scheme::Http | Scheme::Https => &http::store::OPTIONS,
+        #[cfg(feature = "http")]
+        Scheme::PtarHttp | Scheme::PtarHttps => &http::file::OPTIONS,
+        #[cfg(feature = "sqlite-store")]
+        Scheme::Sqlite => &sqlite::OPTIONS,
+        // All of them are rclone's, or there is no such connector.
+        _ => return Ok(()),
+    };
+    let known_everywhere: &[&str] = match remote.scheme {
+        Scheme::Sqlite => &[],
+        _ => &[rate::OPTIONS[0], rate::OPTIONS[1], CONNECTIONS],
+    };
+    match remote.options.unknown(&[known, known_everywhere].concat()) {
+        None => Ok(()),
+        Some(name) => Err(HostsError::rule(
+            HostErrorKind::Other,
+            "understand the option",
+            name.as_bytes(),
+            "the connector has none of that name",
+        )),
     }
 }
 
@@ -124,76 +159,119 @@ pub(crate) fn describe(
 }
 
 /// A store that is neither here nor an archive.
+pub(crate) trait RemoteStore: Store<Error = HostsError> + fmt::Debug {
+    /// Bytes of all its files. Nothing where only a request for each would tell.
+    ///
+    /// # Errors
+    ///
+    /// Of the system or the server.
+    fn stored_bytes(&mut self) -> crate::error::Result<Option<u64>> {
+        Ok(None)
+    }
+}
+
+impl RemoteStore for FilesStore {
+    fn stored_bytes(&mut self) -> crate::error::Result<Option<u64>> {
+        Ok(Some(Self::stored_bytes(self)?))
+    }
+}
+
+#[cfg(feature = "s3")]
+impl RemoteStore for S3Store {}
+
+#[cfg(feature = "http")]
+impl RemoteStore for HttpStore {}
+
+/// An archive on a web server.
+#[cfg(feature = "http")]
+impl RemoteStore for PtarReader {}
+
+#[cfg(feature = "sqlite-store")]
+impl RemoteStore for SqliteStore {
+    fn stored_bytes(&mut self) -> crate::error::Result<Option<u64>> {
+        Ok(Some(crate::store::file_bytes(self.path())?))
+    }
+}
+
+/// A store that is neither here nor an archive.
 ///
 /// # Errors
 ///
 /// Addresses and options that are not understood.
-pub(crate) fn store(remote: &Remote, around: &Surroundings) -> Result<RemoteStore, HostsError> {
-    let (options, spool) = (&remote.options, &around.spool);
-    Ok(match remote.scheme {
+pub(crate) fn store(
+    remote: &Remote,
+    around: &Surroundings,
+) -> Result<Box<dyn RemoteStore>, HostsError> {
+    check(remote)?;
+    match remote.scheme {
+        #[cfg(feature = "s3")]
         Scheme::S3 => {
-            refuse_unknown(remote, &s3::OPTIONS)?;
-            let store = S3Store::open(&address(remote)?, options, spool)?;
-            RemoteStore::S3(Box::new(store.with_limits(around.limits(remote)?)))
+            let store = S3Store::open(&address(remote)?, &remote.options, &around.spool)?;
+            Ok(Box::new(store.with_limits(around.limits(remote)?)))
         }
+        #[cfg(feature = "http")]
         Scheme::Http | Scheme::Https => {
-            refuse_unknown(remote, &http::store::OPTIONS)?;
-            let is_tls = remote.scheme == Scheme::Https;
-            let store = HttpStore::open(&address(remote)?, is_tls, options, spool)?;
-            RemoteStore::Http(Box::new(store.with_limits(around.limits(remote)?)))
+            let (is_tls, spool) = (remote.scheme == Scheme::Https, &around.spool);
+            let store = HttpStore::open(&address(remote)?, is_tls, &remote.options, spool)?;
+            Ok(Box::new(store.with_limits(around.limits(remote)?)))
         }
+        #[cfg(feature = "http")]
         Scheme::PtarHttp | Scheme::PtarHttps => {
-            refuse_unknown(remote, &http::file::OPTIONS)?;
-            let is_tls = remote.scheme == Scheme::PtarHttps;
-            let limits = around.limits(remote)?;
-            let file = HttpFile::open(&address(remote)?, is_tls, options, limits)?;
-            RemoteStore::Archive(Box::new(PtarReader::over_http(file)?))
+            let (is_tls, limits) = (remote.scheme == Scheme::PtarHttps, around.limits(remote)?);
+            let file = HttpFile::open(&address(remote)?, is_tls, &remote.options, limits)?;
+            Ok(Box::new(PtarReader::over_http(file)?))
         }
+        #[cfg(feature = "sqlite-store")]
         Scheme::Sqlite => {
-            refuse_unknown(remote, &sqlite::OPTIONS)?;
             let path = Path::new(OsStr::from_bytes(&remote.rest));
-            RemoteStore::Sqlite(Box::new(SqliteStore::open(path, options, spool)?))
+            Ok(Box::new(SqliteStore::open(path, &remote.options, &around.spool)?))
         }
         _ => {
             let server = files(remote, around)?;
             let store = FilesStore::new(server.files, &server.path);
             let store = if server.is_flat { store.with_flat_layout() } else { store };
-            RemoteStore::Files(Box::new(store.with_warnings(report::warn)))
+            Ok(Box::new(store.with_warnings(report::warn)))
         }
-    })
+    }
 }
 
-/// A store that is neither here nor an archive.
-#[derive(Debug)]
-pub(crate) enum RemoteStore {
-    /// A directory of a server.
-    Files(Box<FilesStore>),
-    /// A part of a bucket.
-    S3(Box<S3Store>),
-    /// What a server of stores has.
-    Http(Box<HttpStore>),
-    /// An archive on a web server.
-    Archive(Box<PtarReader>),
-    /// A database file.
-    Sqlite(Box<SqliteStore>),
+/// Reads from a server.
+pub(crate) struct RemoteImporter {
+    /// What does.
+    pub(crate) importer: Box<dyn Importer<Error = HostsError>>,
+    /// Path of what is backed up, if the patterns leave it out.
+    pub(crate) ignored_root: Option<Vec<u8>>,
 }
 
-/// What is backed up from a server.
+/// What is backed up from a server, but for what matches the patterns.
 ///
 /// # Errors
 ///
 /// Of the server, as when there is nothing; addresses and options that are not
 /// understood.
-pub(crate) fn importer(remote: &Remote, around: &Surroundings) -> Result<AnyImporter, HostsError> {
+pub(crate) fn importer(
+    remote: &Remote,
+    around: &Surroundings,
+    ignore: Option<Ignore>,
+) -> Result<RemoteImporter, HostsError> {
+    check(remote)?;
+    #[cfg(feature = "s3")]
     if remote.scheme == Scheme::S3 {
-        refuse_unknown(remote, &s3::OPTIONS)?;
-        let importer = S3Importer::open(&address(remote)?, &remote.options)?
+        let mut importer = S3Importer::open(&address(remote)?, &remote.options)?
             .with_limits(around.limits(remote)?);
-        return Ok(AnyImporter::S3(Box::new(importer)));
+        if let Some(ignore) = ignore {
+            importer = importer.with_ignore(ignore);
+        }
+        let ignored_root = importer.is_root_ignored().then(|| importer.top().to_vec());
+        return Ok(RemoteImporter { importer: Box::new(importer), ignored_root });
     }
     let server = files(remote, around)?;
-    let importer = FilesImporter::open(server.files, server.kind, server.origin, &server.path)?;
-    Ok(AnyImporter::Files(Box::new(importer)))
+    let mut importer = FilesImporter::open(server.files, server.kind, server.origin, &server.path)?;
+    if let Some(ignore) = ignore {
+        importer = importer.with_ignore(ignore);
+    }
+    let ignored_root = importer.is_root_ignored().then(|| importer.top().to_vec());
+    Ok(RemoteImporter { importer: Box::new(importer), ignored_root })
 }
 
 /// Has files read ahead, over as many connections as the option `connections` says.
@@ -202,16 +280,14 @@ pub(crate) fn importer(remote: &Remote, around: &Surroundings) -> Result<AnyImpo
 ///
 /// A number that is none.
 pub(crate) fn ahead(
-    importer: AnyImporter,
+    first: Box<dyn Importer<Error = HostsError>>,
     remote: &Remote,
     around: &Surroundings,
-) -> Result<AheadImporter<AnyImporter>, HostsError> {
+) -> Result<AheadImporter, HostsError> {
     let width = width(remote, around)?;
     let (remote, around) = (remote.clone(), around.clone());
-    let connect = move || -> Result<Box<dyn Importer<Error = HostsError>>, HostsError> {
-        Ok(Box::new(self::importer(&remote, &around)?))
-    };
-    Ok(AheadImporter::new(importer, width, Arc::new(connect)))
+    let connect = move || Ok(importer(&remote, &around, None)?.importer);
+    Ok(AheadImporter::new(first, width, Arc::new(connect)))
 }
 
 /// What the option `connections` says, which counts the first one too.
@@ -234,18 +310,15 @@ pub(crate) fn behind(
     remote: &Remote,
     around: &Surroundings,
     skip_permissions: bool,
-) -> Result<BehindExporter<AnyExporter>, HostsError> {
+) -> Result<BehindExporter, HostsError> {
     let width = width(remote, around)?;
     let first = exporter(remote, around, skip_permissions, true)?;
     let (remote, around) = (remote.clone(), around.clone());
-    let connect = move || -> Result<Box<dyn Exporter<Error = HostsError>>, HostsError> {
-        Ok(Box::new(exporter(&remote, &around, skip_permissions, false)?))
-    };
+    let connect = move || exporter(&remote, &around, skip_permissions, false);
     Ok(BehindExporter::new(first, width, Arc::new(connect)))
 }
 
 /// Where a restore to a server goes. The first makes the target.
-///
 ///
 /// # Errors
 ///
@@ -255,12 +328,13 @@ fn exporter(
     around: &Surroundings,
     skip_permissions: bool,
     is_first: bool,
-) -> Result<AnyExporter, HostsError> {
+) -> Result<Box<dyn Exporter<Error = HostsError>>, HostsError> {
+    check(remote)?;
+    #[cfg(feature = "s3")]
     if remote.scheme == Scheme::S3 {
-        refuse_unknown(remote, &s3::OPTIONS)?;
         let exporter = S3Exporter::open(&address(remote)?, &remote.options, &around.spool)?
             .with_limits(around.limits(remote)?);
-        return Ok(AnyExporter::S3(Box::new(exporter.with_warnings(report::warn))));
+        return Ok(Box::new(exporter.with_warnings(report::warn)));
     }
     let server = files(remote, around)?;
     let exporter = match is_first {
@@ -268,9 +342,10 @@ fn exporter(
         false => FilesExporter::join(server.files, &server.path)?,
     };
     let exporter = exporter.with_skip_permissions(skip_permissions).with_warnings(report::warn);
-    Ok(AnyExporter::Files(Box::new(exporter)))
+    Ok(Box::new(exporter))
 }
 
+#[cfg(any(feature = "sftp", feature = "ftp", feature = "s3", feature = "http"))]
 fn address(remote: &Remote) -> Result<Address, HostsError> {
     Address::parse(&remote.rest)
 }
@@ -283,15 +358,13 @@ fn address(remote: &Remote) -> Result<Address, HostsError> {
 /// Addresses and options that are not understood, and what keeps no files.
 pub(crate) fn files(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
     match remote.scheme {
+        #[cfg(feature = "sftp")]
         Scheme::Sftp => sftp(remote, around),
+        #[cfg(feature = "rclone")]
         Scheme::Rclone => rclone(remote, around),
+        #[cfg(feature = "ftp")]
         Scheme::Ftp | Scheme::Ftps => ftp(remote, around),
-        Scheme::S3
-        | Scheme::Http
-        | Scheme::Https
-        | Scheme::PtarHttp
-        | Scheme::PtarHttps
-        | Scheme::Sqlite => {
+        _ => {
             let kind = HostErrorKind::Other;
             let rule = "it keeps stores and nothing else";
             Err(HostsError::rule(kind, "use", remote.to_string().as_bytes(), rule))
@@ -300,6 +373,7 @@ pub(crate) fn files(remote: &Remote, around: &Surroundings) -> Result<Server, Ho
 }
 
 /// What the option `root` says, else the path of the location, else the root.
+#[cfg(any(feature = "sftp", feature = "ftp"))]
 fn path_of(remote: &Remote, address_path: &[u8]) -> Vec<u8> {
     match remote.options.text("root") {
         Some(root) => root.as_bytes().to_vec(),
@@ -307,24 +381,9 @@ fn path_of(remote: &Remote, address_path: &[u8]) -> Vec<u8> {
     }
 }
 
-fn refuse_unknown(remote: &Remote, known: &[&str]) -> Result<(), HostsError> {
-    let known_everywhere: &[&str] = match remote.scheme {
-        Scheme::Sqlite => &[],
-        _ => &[rate::OPTIONS[0], rate::OPTIONS[1], CONNECTIONS],
-    };
-    match remote.options.unknown(&[known, known_everywhere].concat()) {
-        None => Ok(()),
-        Some(name) => Err(HostsError::rule(
-            HostErrorKind::Other,
-            "understand the option",
-            name.as_bytes(),
-            "the connector has none of that name",
-        )),
-    }
-}
-
+#[cfg(feature = "sftp")]
 fn sftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
-    refuse_unknown(remote, &ssh::options())?;
+    check(remote)?;
     let address = address(remote)?;
     let patience = Patience::from_options(&remote.options)?;
     let patience = patience
@@ -351,12 +410,14 @@ fn sftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
 }
 
 /// Options of FTP.
+#[cfg(feature = "ftp")]
 fn ftp_options() -> Vec<&'static str> {
-    [&ftp::OPTIONS[..], &tls::OPTIONS].concat()
+    [&ftp::OPTIONS[..], &tiroir_hosts::tls::OPTIONS].concat()
 }
 
+#[cfg(feature = "ftp")]
 fn ftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
-    refuse_unknown(remote, &ftp_options())?;
+    check(remote)?;
     let address = address(remote)?;
     let files = FtpFiles::new(&address, remote.scheme == Scheme::Ftps, &remote.options)?
         .with_limits(around.limits(remote)?);
@@ -374,6 +435,7 @@ fn ftp(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
 /// The remote is one of rclone's own configuration; or it is configured by options
 /// of rclone's names, with or without `rclone_` in front, as stock imports them.
 /// They go to rclone in its environment, where nobody else sees them.
+#[cfg(feature = "rclone")]
 fn rclone(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> {
     let Some((name, path)) = remote.remote_and_path() else {
         let rule = "it names no remote of rclone";
@@ -391,9 +453,9 @@ fn rclone(remote: &Remote, around: &Surroundings) -> Result<Server, HostsError> 
         ["serve", "sftp", "--stdio", "--vfs-cache-mode", "off", "--dir-cache-time", "10s"];
     let mut arguments: Vec<String> = arguments.map(Into::into).into();
     arguments.push(format!("{name}:/"));
-    let mut dial = CommandDial::new(shown, program, arguments);
+    let mut dial = tiroir_hosts::sftp::command::CommandDial::new(shown, program, arguments);
     let is_ours = |name: &str| {
-        patience::OPTIONS.contains(&name)
+        tiroir_hosts::remote::patience::OPTIONS.contains(&name)
             || rate::OPTIONS.contains(&name)
             || ["rclone", CONNECTIONS].contains(&name)
     };

@@ -6,7 +6,7 @@
 //!   `usage`: what is wrong with what was typed;
 //! - `cmd`: the subcommands, one to a file;
 //! - `open`: from a location to an open repository; `location`, `passphrase`,
-//!   `store`, `connect`, `any`, `budget` (how memory is divided), `machine`;
+//!   `store`, `connect`, `budget` (how memory is divided), `machine`;
 //! - `config`: stores, sources and destinations by name;
 //! - `snapshots`, `filter`: which snapshot is meant; `new_store`: CONFIG;
 //! - `diff`: two sides of a comparison;
@@ -17,8 +17,16 @@
 //! The engine is `tiroir-core`, and the connectors are in `tiroir-hosts`.
 
 #![warn(missing_docs)]
+#![cfg_attr(
+    not(feature = "default"),
+    allow(
+        dead_code,
+        unreachable_code,
+        unused_variables,
+        reason = "what connectors share is there, whichever of them are"
+    )
+)]
 
-mod any;
 mod args;
 mod budget;
 mod cli;
@@ -145,8 +153,10 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
         Command::Ls(args) => cmd::ls::run(args, &context, out),
         Command::Ptar(args) => cmd::ptar::run(args, &context, out),
         Command::Restore(args) => cmd::restore::run(args, &context, out),
+        #[cfg(feature = "http")]
         Command::Server(args) => cmd::server::run(args, &context, out),
         Command::Source(args) => cmd::config::run(Kind::Source, args, &context, out),
+        #[cfg(feature = "sftp")]
         Command::SshTrust(args) => cmd::ssh_trust::run(args, &context, out),
         Command::Store(args) => cmd::config::run(Kind::Store, args, &context, out),
         Command::Version(args) => cmd::version::run(args, &context, out),

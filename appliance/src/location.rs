@@ -71,6 +71,18 @@ impl Scheme {
         }
     }
 
+    /// Whether this program was built with the connector.
+    const fn is_built(self) -> bool {
+        match self {
+            Self::Sftp => cfg!(feature = "sftp"),
+            Self::Ftp | Self::Ftps => cfg!(feature = "ftp"),
+            Self::Rclone => cfg!(feature = "rclone"),
+            Self::S3 => cfg!(feature = "s3"),
+            Self::Http | Self::Https | Self::PtarHttp | Self::PtarHttps => cfg!(feature = "http"),
+            Self::Sqlite => cfg!(feature = "sqlite-store"),
+        }
+    }
+
     /// As it is written.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -100,12 +112,18 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Sees that what follows the scheme is of its form.
+    /// Sees that there is such a connector here, and that what follows the scheme
+    /// is of its form.
     ///
     /// # Errors
     ///
     /// A usage error.
     pub(crate) fn check(&self) -> Result<()> {
+        if !self.scheme.is_built() {
+            let what = format!("this program was built without {}:", self.scheme.name());
+            return Err(Failure::usage(what)
+                .with_advice("The full program has all connectors; this one is a small one."));
+        }
         match self.scheme {
             Scheme::Sqlite if self.rest.is_empty() => {
                 Err(Failure::usage("the location names no database"))

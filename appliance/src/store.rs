@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use tiroir_core::mac::Mac;
 use tiroir_core::repository::{Lend, Repository};
@@ -11,12 +12,8 @@ use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::fs::mounted::Home;
 use tiroir_hosts::fs::store::FsStore;
-use tiroir_hosts::http::store::HttpStore;
 use tiroir_hosts::index::SqliteIndex;
 use tiroir_hosts::ptar::{PtarReader, PtarWriter};
-use tiroir_hosts::remote::store::FilesStore;
-use tiroir_hosts::s3::S3Store;
-use tiroir_hosts::sqlite::SqliteStore;
 
 use crate::connect::{self, RemoteStore, Surroundings};
 use crate::error::{Failure, Result};
@@ -57,14 +54,8 @@ enum Connector {
     Archive(PtarReader),
     /// An archive that is written.
     NewArchive(PtarWriter),
-    /// A directory of a server.
-    Files(Box<FilesStore>),
-    /// A part of a bucket.
-    S3(Box<S3Store>),
-    /// What a server of stores has.
-    Http(Box<HttpStore>),
-    /// A database file.
-    Sqlite(Box<SqliteStore>),
+    /// What is neither here nor an archive.
+    Remote(Box<dyn RemoteStore>),
 }
 
 impl AnyStore {
@@ -83,13 +74,7 @@ impl AnyStore {
                 Connector::Directory(store.with_warnings(crate::report::warn))
             }
             Location::Archive(path) => Connector::Archive(PtarReader::open(path)?),
-            Location::Remote(remote) => match connect::store(remote, around)? {
-                RemoteStore::Files(store) => Connector::Files(store),
-                RemoteStore::S3(store) => Connector::S3(store),
-                RemoteStore::Http(store) => Connector::Http(store),
-                RemoteStore::Archive(reader) => Connector::Archive(*reader),
-                RemoteStore::Sqlite(store) => Connector::Sqlite(store),
-            },
+            Location::Remote(remote) => Connector::Remote(connect::store(remote, around)?),
         }))
     }
 
@@ -132,10 +117,7 @@ macro_rules! each {
             Connector::Directory($store) => $call,
             Connector::Archive($store) => $call,
             Connector::NewArchive($store) => $call,
-            Connector::Files($store) => $call,
-            Connector::S3($store) => $call,
-            Connector::Http($store) => $call,
-            Connector::Sqlite($store) => $call,
+            Connector::Remote($store) => $call,
         }
     };
 }
@@ -220,32 +202,35 @@ impl AnyStore {
     ///
     /// Of the system or the server.
     pub(crate) fn stored_bytes(&mut self, location: &Location) -> Result<Option<u64>> {
-        if let Connector::Files(store) = &mut self.connector {
-            return Ok(Some(store.stored_bytes()?));
+        if let Connector::Remote(store) = &mut self.connector {
+            return store.stored_bytes();
         }
-        let database;
-        let (path, depth) = match location {
-            Location::Directory(path) | Location::Mounted(path, _) => (path.as_path(), STORE_DEPTH),
-            Location::Archive(path) => (path.as_path(), 0),
-            Location::Remote(_) => match &self.connector {
-                Connector::Sqlite(store) => {
-                    database = store.path().to_owned();
-                    (database.as_path(), 0)
-                }
-                _ => return Ok(None),
-            },
-        };
-        let sum = match depth {
-            0 => fs::metadata(path).map(|data| data.len()),
-            depth => files_bytes(path, depth),
-        };
-        let sum =
-            sum.map_err(|error| Failure::io(format_args!("measure {}", path.display()), error))?;
-        Ok(Some(sum))
+        Ok(match location {
+            Location::Directory(path) | Location::Mounted(path, _) => {
+                let sum = files_bytes(path, STORE_DEPTH);
+                Some(sum.map_err(|error| not_measured(path, error))?)
+            }
+            Location::Archive(path) => Some(file_bytes(path)?),
+            Location::Remote(_) => None,
+        })
     }
 }
 
-fn files_bytes(directory: &std::path::Path, depth: usize) -> std::io::Result<u64> {
+fn not_measured(path: &Path, error: std::io::Error) -> Failure {
+    Failure::io(format_args!("measure {}", path.display()), error)
+}
+
+/// Length of a file, in bytes.
+///
+/// # Errors
+///
+/// Of the system.
+pub(crate) fn file_bytes(path: &Path) -> Result<u64> {
+    let data = fs::metadata(path).map_err(|error| not_measured(path, error))?;
+    Ok(data.len())
+}
+
+fn files_bytes(directory: &Path, depth: usize) -> std::io::Result<u64> {
     let mut sum: u64 = 0;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

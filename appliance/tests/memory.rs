@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use rusqlite::ffi;
-use tiroir::heap::Heap;
+use tiroir_appliance::heap::Heap;
 
 const MIB: usize = 1024 * 1024;
 
@@ -193,7 +193,7 @@ fn obey(report: &OsStr) -> ExitCode {
     let refused = order("MEMORY_REFUSED").map(|call| call + counting.calls.load(Ordering::Relaxed));
     let before = counting.calls.load(Ordering::Relaxed);
     counting.refused.store(refused.unwrap_or(0), Ordering::Relaxed);
-    let status = tiroir::run(std::env::args_os());
+    let status = tiroir_appliance::run(std::env::args_os());
     let calls = counting.calls.load(Ordering::Relaxed) - before;
     counting.refused.store(0, Ordering::Relaxed);
     // SAFETY: without a precondition.

@@ -130,3 +130,73 @@ pub trait Exporter {
     /// The connector's.
     fn set_attributes(&mut self, path: &[u8], info: &FileInfo<'_>) -> Result<(), Self::Error>;
 }
+
+/// What lends an exporter is one, as with
+/// [`Importer`](crate::importer::Importer).
+impl<X: Exporter + ?Sized> Exporter for &mut X {
+    type Error = X::Error;
+
+    fn is_stream(&self) -> bool {
+        (**self).is_stream()
+    }
+
+    fn is_over(&self) -> bool {
+        (**self).is_over()
+    }
+
+    fn announce(&mut self, path: &[u8], info: &FileInfo<'_>) -> Result<(), Self::Error> {
+        (**self).announce(path, info)
+    }
+
+    fn failures(
+        &mut self,
+        wait: bool,
+        each: &mut dyn FnMut(&[u8], Self::Error),
+    ) -> Result<(), Self::Error> {
+        (**self).failures(wait, each)
+    }
+
+    fn has_hard_links(&self) -> bool {
+        (**self).has_hard_links()
+    }
+
+    fn create_directory(&mut self, path: &[u8]) -> Result<(), Self::Error> {
+        (**self).create_directory(path)
+    }
+
+    fn begin_file(&mut self, path: &[u8], size_bytes: u64) -> Result<(), Self::Error> {
+        (**self).begin_file(path, size_bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        (**self).write(bytes)
+    }
+
+    fn set_xattr(&mut self, path: &[u8], name: &[u8], value: &[u8]) -> Result<(), Self::Error> {
+        (**self).set_xattr(path, name, value)
+    }
+
+    fn finish_file(&mut self, info: Option<&FileInfo<'_>>) -> Result<(), Self::Error> {
+        (**self).finish_file(info)
+    }
+
+    fn abandon_file(&mut self) {
+        (**self).abandon_file();
+    }
+
+    fn symbolic_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), Self::Error> {
+        (**self).symbolic_link(path, target)
+    }
+
+    fn hard_link(&mut self, path: &[u8], original: &[u8]) -> Result<(), Self::Error> {
+        (**self).hard_link(path, original)
+    }
+
+    fn special(&mut self, path: &[u8], info: &FileInfo<'_>) -> Result<bool, Self::Error> {
+        (**self).special(path, info)
+    }
+
+    fn set_attributes(&mut self, path: &[u8], info: &FileInfo<'_>) -> Result<(), Self::Error> {
+        (**self).set_attributes(path, info)
+    }
+}

@@ -152,3 +152,69 @@ pub trait Importer {
     /// The connector's.
     fn xattr(&mut self, path: &[u8], name: &[u8], into: &mut [u8]) -> Result<usize, Self::Error>;
 }
+
+/// What lends an importer is one: so one `&mut dyn Importer` stands for all of a
+/// program's, and the engine is compiled once.
+impl<I: Importer + ?Sized> Importer for &mut I {
+    type Error = I::Error;
+
+    fn kind(&self) -> &str {
+        (**self).kind()
+    }
+
+    fn origin(&self) -> &str {
+        (**self).origin()
+    }
+
+    fn root(&self) -> &[u8] {
+        (**self).root()
+    }
+
+    fn list(
+        &mut self,
+        directory: &[u8],
+        each: &mut Each<'_, Self::Error>,
+    ) -> Result<(), Self::Error> {
+        (**self).list(directory, each)
+    }
+
+    fn stat(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> Result<(), Self::Error> {
+        (**self).stat(path, hint, into)
+    }
+
+    fn files_ahead(&self) -> usize {
+        (**self).files_ahead()
+    }
+
+    fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {
+        (**self).foresee(path, hint, into)
+    }
+
+    fn expect(&mut self, path: &[u8], hint: &[u8]) {
+        (**self).expect(path, hint);
+    }
+
+    fn open(&mut self, path: &[u8], expected: &Attributes) -> Result<(), Self::Error> {
+        (**self).open(path, expected)
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
+        (**self).read(into)
+    }
+
+    fn changed(&mut self) -> Result<bool, Self::Error> {
+        (**self).changed()
+    }
+
+    fn close(&mut self) {
+        (**self).close();
+    }
+
+    fn xattr_names(&mut self, path: &[u8], into: &mut [u8]) -> Result<usize, Self::Error> {
+        (**self).xattr_names(path, into)
+    }
+
+    fn xattr(&mut self, path: &[u8], name: &[u8], into: &mut [u8]) -> Result<usize, Self::Error> {
+        (**self).xattr(path, name, into)
+    }
+}

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
 use libfuzzer_sys::fuzz_target;
-use tiroir::fuzzing::{absolute, location, split_scheme};
+use tiroir_appliance::fuzzing::{absolute, location, split_scheme};
 
 fuzz_target!(|data: &[u8]| {
     // No path of the system has these.

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tiroir::fuzzing::clean;
+use tiroir_appliance::fuzzing::clean;
 use tiroir_core::order::{path_order, path_order_reversed};
 use tiroir_core::wire::path::{is_clean, is_component, is_within, join, split};
 use tiroir_fuzz::Input;

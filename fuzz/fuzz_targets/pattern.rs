@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tiroir::fuzzing::pattern;
+use tiroir_appliance::fuzzing::pattern;
 use tiroir_fuzz::Input;
 
 fuzz_target!(|data: &[u8]| {

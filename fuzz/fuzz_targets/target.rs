@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use libfuzzer_sys::fuzz_target;
-use tiroir::fuzzing::{arguments, target};
+use tiroir_appliance::fuzzing::{arguments, target};
 
 fuzz_target!(|data: &[u8]| {
     let (prefix, path) = target(OsStr::from_bytes(data));

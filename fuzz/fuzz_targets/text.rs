@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tiroir::fuzzing::{
+use tiroir_appliance::fuzzing::{
     json_text, parse_duration, parse_size, parse_time, printable, show_duration, show_mode,
     show_size, show_time,
 };

@@ -29,6 +29,15 @@
 //! what they mean is the engine's business.
 
 #![warn(missing_docs)]
+#![cfg_attr(
+    not(feature = "default"),
+    allow(
+        dead_code,
+        unreachable_code,
+        unused_variables,
+        reason = "what connectors share is there, whichever of them are"
+    )
+)]
 
 mod abandoned;
 pub mod address;
@@ -41,9 +50,11 @@ mod durable;
 pub mod env;
 pub mod error;
 pub mod fs;
+#[cfg(feature = "ftp")]
 pub mod ftp;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+#[cfg(feature = "_http")]
 pub mod http;
 pub mod index;
 pub mod link_table;
@@ -52,16 +63,19 @@ pub mod parallel;
 pub mod ptar;
 pub mod rate;
 pub mod remote;
+#[cfg(feature = "s3")]
 pub mod s3;
 pub mod sftp;
 pub mod snapshot;
 pub mod spool;
+#[cfg(feature = "sqlite-store")]
 pub mod sqlite;
 pub mod staging;
 pub mod stdio;
 pub mod tar;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "_tls")]
 pub mod tls;
 mod warn;
 pub mod workers;

@@ -23,6 +23,7 @@ use crate::durable::{parent_of, sync_directory};
 use crate::env::random_suffix;
 use crate::error::{Context as _, HostsError, Result};
 use crate::fs::store::open_regular;
+#[cfg(feature = "http")]
 use crate::http::HttpFile;
 use crate::spool::create_named;
 
@@ -77,6 +78,7 @@ enum Source {
     /// On a disk.
     File(File),
     /// On a web server.
+    #[cfg(feature = "http")]
     Http(Box<HttpFile>),
 }
 
@@ -84,6 +86,7 @@ impl Source {
     fn length_bytes(&self, path: &Path) -> Result<u64> {
         match self {
             Self::File(file) => Ok(file.metadata().at("inspect", path)?.len()),
+            #[cfg(feature = "http")]
             Self::Http(file) => Ok(file.length_bytes()),
         }
     }
@@ -92,6 +95,7 @@ impl Source {
     fn read_exact(&mut self, offset_bytes: u64, into: &mut [u8], path: &Path) -> Result<()> {
         match self {
             Self::File(file) => file.read_exact_at(into, offset_bytes).at("read", path),
+            #[cfg(feature = "http")]
             Self::Http(file) => match file.read_at(offset_bytes, into)? {
                 read if read == into.len() => Ok(()),
                 _ => Err(damaged(path, "it is cut short")),
@@ -134,6 +138,7 @@ impl PtarReader {
     /// # Errors
     ///
     /// As of [`open`](Self::open), and of the server.
+    #[cfg(feature = "http")]
     pub fn over_http(file: HttpFile) -> Result<Self> {
         let path = PathBuf::from(format!("ptar+{}", file.location()));
         Self::over(Source::Http(Box::new(file)), path)

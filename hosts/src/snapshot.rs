@@ -71,7 +71,8 @@ pub fn copy_snapshot<A: Lend<Error = HostsError>, B: Lend<Error = HostsError>>(
     let memory = ReadMemory::new(reading, chunk_bytes)?;
     let mut importer = SnapshotImporter::new(from, &header.source, memory)?;
     let options = backup::Options { copy_of: Some(&header), ..backup::Options::default() };
-    let report = backup::backup_into(into, &mut importer, &options, writing, progress);
+    let mut lent: &mut dyn Importer<Error = HostsError> = &mut importer;
+    let report = backup::backup_into(into, &mut lent, &options, writing, progress);
     match importer.take_failure() {
         Some(failure) => Err(failure),
         None => report,

@@ -14,7 +14,7 @@ use tiroir_core::snapshot::check::{self, check_bytes, check_snapshot};
 use tiroir_core::snapshot::scan::{self, SCAN_BYTES_MIN, scan};
 use tiroir_core::time::Timestamp;
 use tiroir_hosts::error::HostsError;
-use tiroir_hosts::fs::ignore::IgnorePatterns;
+use tiroir_hosts::fs::ignore::{Ignore, IgnorePatterns};
 use tiroir_hosts::fs::importer::FsImporter;
 use tiroir_hosts::fs::mounted::{self, Home, MountRule};
 use tiroir_hosts::fs::several::SeveralImporter;
@@ -23,9 +23,8 @@ use tiroir_hosts::stdio::StdinImporter;
 
 use super::read_chunk_bytes;
 use super::version::CLIENT;
-use crate::any::AnyImporter;
 use crate::config::Kind;
-use crate::connect;
+use crate::connect::{self, RemoteImporter};
 use crate::error::{EngineError, Failure, Result};
 use crate::exit::Status;
 use crate::filter::{now, parse_time};
@@ -216,11 +215,12 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         }
         Source::Remote(remote) => {
             let ignore = args.patterns(None)?.build()?;
-            let importer = open_remote(&remote, context)?.with_ignore(ignore);
-            if let Some(top) = importer.ignored_root() {
+            let found = open_remote(&remote, context, Some(ignore))?;
+            if let Some(top) = &found.ignored_root {
                 warn_of_ignored_root(top);
             }
-            let mut importer = connect::ahead(importer, &remote, &context.surroundings())?;
+            let around = context.surroundings();
+            let mut importer = connect::ahead(found.importer, &remote, &around)?;
             return args.store(context, opened, &mut importer, out);
         }
         Source::Paths { paths, mounts, .. } => (paths, mounts),
@@ -332,8 +332,12 @@ pub(super) fn open_importer(path: &Path) -> Result<FsImporter> {
 /// # Errors
 ///
 /// Of the server, as when there is nothing.
-pub(super) fn open_remote(remote: &Remote, context: &Context<'_>) -> Result<AnyImporter> {
-    connect::importer(remote, &context.surroundings()).map_err(nothing_there)
+pub(super) fn open_remote(
+    remote: &Remote,
+    context: &Context<'_>,
+    ignore: Option<Ignore>,
+) -> Result<RemoteImporter> {
+    connect::importer(remote, &context.surroundings(), ignore).map_err(nothing_there)
 }
 
 /// Why there is nothing to back up.
@@ -394,16 +398,16 @@ impl Args {
     }
 
     /// Lists what `importer` would read.
-    fn scan<I: Importer<Error = HostsError>>(
+    fn scan(
         context: &Context<'_>,
         opened: crate::open::Opened,
-        importer: &mut I,
+        mut importer: &mut dyn Importer<Error = HostsError>,
         out: &mut dyn Write,
     ) -> Result<Status> {
         context.with_repository(opened, dry_work_bytes, |repo, memory| {
             let json = context.globals.json;
             let mut printed = Ok(());
-            let report = scan(repo, importer, memory, &mut |event| {
+            let report = scan(repo, &mut importer, memory, &mut |event| {
                 if printed.is_ok() {
                     printed = print_found(event, json, out);
                 }
@@ -422,11 +426,11 @@ impl Args {
     }
 
     /// Backs up what `importer` reads.
-    fn store<I: Importer<Error = HostsError>>(
+    fn store(
         &self,
         context: &Context<'_>,
         opened: crate::open::Opened,
-        importer: &mut I,
+        mut importer: &mut dyn Importer<Error = HostsError>,
         out: &mut dyn Write,
     ) -> Result<Status> {
         if self.dry_run {
@@ -452,7 +456,7 @@ impl Args {
         };
         context.with_written(opened, work_bytes, |repo, memory| {
             let mut reporter = Reporter::new(context.globals, "backup");
-            let made = backup(repo, importer, &options, memory, &mut |event| {
+            let made = backup(repo, &mut importer, &options, memory, &mut |event| {
                 tell(event, &mut reporter);
             });
             let report = made.map_err(|error| why_not(error, repo))?;

@@ -38,7 +38,9 @@ pub(crate) mod locate;
 pub(crate) mod ls;
 pub(crate) mod ptar;
 pub(crate) mod restore;
+#[cfg(feature = "http")]
 pub(crate) mod server;
+#[cfg(feature = "sftp")]
 pub(crate) mod ssh_trust;
 pub(crate) mod version;
 

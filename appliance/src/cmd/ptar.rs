@@ -203,9 +203,9 @@ impl Args {
                         writing.back_up(&mut session, &mut StdinImporter::new(name))?;
                     }
                     Place::Remote(remote) => {
-                        let importer = open_remote(remote, context)?;
+                        let found = open_remote(remote, context, None)?;
                         let around = context.surroundings();
-                        let mut importer = connect::ahead(importer, remote, &around)?;
+                        let mut importer = connect::ahead(found.importer, remote, &around)?;
                         writing.back_up(&mut session, &mut importer)?;
                     }
                 }
@@ -229,16 +229,16 @@ struct Writing<'a, 'm> {
 
 impl Writing<'_, '_> {
     /// Takes a snapshot.
-    fn back_up<I: Importer<Error = HostsError>>(
+    fn back_up(
         &mut self,
         session: &mut Session<'_, '_, Appliance>,
-        importer: &mut I,
+        mut importer: &mut dyn Importer<Error = HostsError>,
     ) -> Result<()> {
         let provenance = Provenance::new();
         let pairs = provenance.pairs();
         let options = Options { context: &pairs, ..Options::default() };
         let mut reporter = Reporter::new(self.context.globals, "ptar");
-        let report = backup_into(session, importer, &options, self.memory, &mut |event| {
+        let report = backup_into(session, &mut importer, &options, self.memory, &mut |event| {
             tell(event, &mut reporter);
         })?;
         self.told(&report, reporter, session)

@@ -247,10 +247,10 @@ fn to_directory(
     let threads = usize::from(context.processors() > 1);
     let width = Width { threads, ..context.surroundings().width };
     let connect = Arc::new(move || Ok(Box::new(open()?) as Box<dyn Exporter<Error = HostsError>>));
-    let mut exporter = BehindExporter::new(first, width, connect);
+    let mut exporter = BehindExporter::new(Box::new(first), width, connect);
     let work = Work { context, repo, snapshot, source };
     let how = ("restore", args.skip_permissions);
-    let finish = |exporter: &mut BehindExporter<FsExporter>| Ok(exporter.first().finish()?);
+    let finish = |_: &mut BehindExporter| Ok(FsExporter::open(path)?.finish()?);
     with_exporter(work, how, &mut exporter, memory, Some(out), finish)
 }
 
@@ -314,11 +314,11 @@ pub(super) fn with_exporter<X: Exporter<Error = HostsError>>(
 /// Page cache of the table of hard links, in bytes.
 pub(super) const LINK_CACHE_BYTES: usize = 256 * 1024;
 
-fn export<X: Exporter<Error = HostsError>>(
+fn export(
     repo: &mut Repo<'_>,
     snapshot: &Snapshot,
     source: &[u8],
-    (exporter, links): (&mut X, &mut LinkTable),
+    (mut exporter, links): (&mut dyn Exporter<Error = HostsError>, &mut LinkTable),
     options: &Options,
     memory: &mut [u8],
     reporter: &mut Reporter,
@@ -343,7 +343,7 @@ fn export<X: Exporter<Error = HostsError>>(
             reporter.failed(&shown(path), &crate::error::whole_text(error));
         }
     };
-    Ok(restore(repo, trees, source, exporter, links, options, memory, &mut progress)?)
+    Ok(restore(repo, trees, source, &mut exporter, links, options, memory, &mut progress)?)
 }
 
 /// A path in the target, as stock shows it: with a slash before it.

@@ -76,7 +76,7 @@ fn stream(kind: Kind, scheme: &str) -> Result<&'static str> {
 fn remote_place(remote: &Remote, context: &Context<'_>) -> Result<String> {
     let around = context.surroundings();
     if remote.scheme == Scheme::S3 {
-        connect::importer(remote, &around)?;
+        connect::importer(remote, &around, None)?;
         return Ok(format!("objects at {remote}"));
     }
     let mut server = connect::files(remote, &around)?;

@@ -4,13 +4,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
-use std::time::Duration;
 
-use similar::TextDiff;
 use tiroir_core::content::ContentReader;
 use tiroir_core::host::Host as _;
 
 use super::side::{Item, Kind};
+use super::unified::write_unified;
 use crate::error::{Failure, Result};
 use crate::open::Context;
 use crate::store::Repo;
@@ -25,12 +24,6 @@ const LINE_BYTES: usize = 160;
 
 /// Bytes at the start that tell text from what is none, as in stock.
 const SNIFF_BYTES: usize = 512;
-
-/// Lines of context.
-const CONTEXT_LINES: usize = 3;
-
-/// Time after which lines are no longer matched as well as can be.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much is compared line by line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -107,7 +100,9 @@ impl<'m> Contents<'m> {
         match self.compare(context, repo, items, chunk)? {
             Comparison::Equal => {}
             Comparison::Binary => writeln!(out, "Binary files {left} and {right} differ")?,
-            Comparison::Texts(texts) if lines(texts) <= lines_max => unified(texts, labels, out)?,
+            Comparison::Texts(texts) if lines(texts) <= lines_max => {
+                write_unified(texts, labels, out)?
+            }
             Comparison::Texts(_) | Comparison::Differ => {
                 writeln!(out, "Files {left} and {right} differ")?;
             }
@@ -167,21 +162,6 @@ fn is_text(content: &[u8]) -> bool {
     start.iter().all(|byte| {
         matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c) || (*byte >= 0x20 && *byte != 0x7f)
     })
-}
-
-/// Writes a unified diff, which `patch` can apply. Stock's has an empty line
-/// more at the end of each file, and no word on line ends that are missing.
-fn unified(texts: [&[u8]; 2], [left, right]: &[String; 2], out: &mut dyn Write) -> io::Result<()> {
-    let [old, new] = texts;
-    let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(old, new);
-    let mut unified = diff.unified_diff();
-    unified.context_radius(CONTEXT_LINES);
-    writeln!(out, "--- {left}\n+++ {right}")?;
-    // Hunk by hunk: as a whole it would come through a text that must be UTF-8.
-    for hunk in unified.iter_hunks() {
-        hunk.to_writer(&mut *out)?;
-    }
-    Ok(())
 }
 
 /// Gives the content of a file to `each`, piece by piece.
@@ -254,26 +234,6 @@ fn load<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(old: &str, new: &str) -> String {
-        let mut out = Vec::new();
-        let labels = [String::from("ed4c0049:/f"), String::from("/f")];
-        unified([old.as_bytes(), new.as_bytes()], &labels, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn unified_diffs_can_be_applied() {
-        assert_eq!(
-            shown("1\n2\n3\n4\n5\n", "1\n2\n3\n4\nfive\n"),
-            "--- ed4c0049:/f\n+++ /f\n@@ -2,4 +2,4 @@\n 2\n 3\n 4\n-5\n+five\n"
-        );
-        assert_eq!(
-            shown("x\n", "y"),
-            "--- ed4c0049:/f\n+++ /f\n@@ -1 +1 @@\n-x\n+y\n\\ No newline at end of file\n"
-        );
-        assert_eq!(shown("", "a\n"), "--- ed4c0049:/f\n+++ /f\n@@ -0,0 +1 @@\n+a\n");
-    }
 
     #[test]
     fn text_and_other() {

@@ -12,17 +12,23 @@ pub(crate) mod connection;
 pub(crate) mod content;
 pub(crate) mod date;
 pub(crate) mod error;
+#[cfg(feature = "http")]
 pub mod file;
 pub(crate) mod head;
 pub(crate) mod response;
 pub(crate) mod retry;
 #[cfg(test)]
 pub(crate) mod scripted;
+#[cfg(feature = "http")]
 pub mod server;
+#[cfg(feature = "http")]
 pub mod store;
+#[cfg(feature = "http")]
 pub mod store_server;
 
+#[cfg(feature = "http")]
 pub use file::HttpFile;
+#[cfg(feature = "http")]
 pub use store::HttpStore;
 
 /// Where a server listens.

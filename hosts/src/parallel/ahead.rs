@@ -121,32 +121,31 @@ enum Open {
 /// [`Importer`] that reads files ahead, over connections of their own.
 ///
 /// Takes [`Width::bytes`] at most, and what the connections take.
-pub struct AheadImporter<I> {
-    first: I,
+pub struct AheadImporter {
+    first: Box<dyn Importer<Error = HostsError>>,
     connect: Arc<Connect>,
     shared: Arc<Shared>,
     open: Open,
 }
 
-impl<I: fmt::Debug> fmt::Debug for AheadImporter<I> {
+impl fmt::Debug for AheadImporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AheadImporter").field("first", &self.first).finish_non_exhaustive()
+        f.debug_struct("AheadImporter").field("open", &self.open).finish_non_exhaustive()
     }
 }
 
-impl<I: Importer<Error = HostsError>> AheadImporter<I> {
+impl AheadImporter {
     /// Reads through `first`, and ahead over what `connect` makes. No thread is
     /// started before there is something to read.
     #[must_use]
-    pub fn new(first: I, width: Width, connect: Arc<Connect>) -> Self {
+    pub fn new(
+        first: Box<dyn Importer<Error = HostsError>>,
+        width: Width,
+        connect: Arc<Connect>,
+    ) -> Self {
         let (line, work, news) = Default::default();
         let shared = Arc::new(Shared { line, work, news, width });
         Self { first, connect, shared, open: Open::Nothing }
-    }
-
-    /// The importer of the first connection.
-    pub fn first(&self) -> &I {
-        &self.first
     }
 
     /// Starts another thread, if more files wait than threads do.
@@ -181,7 +180,7 @@ impl<I: Importer<Error = HostsError>> AheadImporter<I> {
     }
 }
 
-impl<I> Drop for AheadImporter<I> {
+impl Drop for AheadImporter {
     fn drop(&mut self) {
         let mut line = self.shared.line();
         line.is_over = true;
@@ -282,7 +281,7 @@ impl Reader {
     }
 }
 
-impl<I: Importer<Error = HostsError>> Importer for AheadImporter<I> {
+impl Importer for AheadImporter {
     type Error = HostsError;
 
     fn kind(&self) -> &str {
@@ -501,7 +500,7 @@ mod tests {
     fn importer(
         width: Width,
         connections: usize,
-    ) -> (AheadImporter<Numbers>, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    ) -> (AheadImporter, Arc<AtomicUsize>, Arc<AtomicUsize>) {
         let (made, opened) = (Arc::new(AtomicUsize::new(0)), Arc::default());
         let (count, there) = (Arc::clone(&made), Arc::clone(&opened));
         let connect = move || {
@@ -512,11 +511,11 @@ mod tests {
             let numbers = Numbers { opened: Arc::clone(&there), open: None };
             Ok(Box::new(numbers) as Box<dyn Importer<Error = HostsError>>)
         };
-        (AheadImporter::new(Numbers::default(), width, Arc::new(connect)), made, opened)
+        (AheadImporter::new(Box::new(Numbers::default()), width, Arc::new(connect)), made, opened)
     }
 
     /// Reads as the engine does, and compares. Whether it changed, or the error.
-    fn read(importer: &mut AheadImporter<Numbers>, path: &[u8]) -> Result<bool> {
+    fn read(importer: &mut AheadImporter, path: &[u8]) -> Result<bool> {
         let size = i64::try_from(length(path)).unwrap();
         importer.open(path, &Attributes { size, ..Attributes::default() })?;
         let (mut at, mut into) = (0, vec![0; 33_000]);

@@ -211,8 +211,8 @@ enum Current {
 /// [`Exporter`] that writes several files at a time, over connections of their own.
 ///
 /// Takes [`Width::bytes`] at most, and what the connections take.
-pub struct BehindExporter<X> {
-    first: X,
+pub struct BehindExporter {
+    first: Box<dyn Exporter<Error = HostsError>>,
     width: Width,
     connect: Arc<Connect>,
     shared: Arc<Shared>,
@@ -225,17 +225,21 @@ pub struct BehindExporter<X> {
     directories: VecDeque<(u64, Vec<u8>, OwnedInfo)>,
 }
 
-impl<X: fmt::Debug> fmt::Debug for BehindExporter<X> {
+impl fmt::Debug for BehindExporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BehindExporter").field("first", &self.first).finish_non_exhaustive()
+        f.debug_struct("BehindExporter").field("current", &self.current).finish_non_exhaustive()
     }
 }
 
-impl<X: Exporter<Error = HostsError>> BehindExporter<X> {
+impl BehindExporter {
     /// Writes files over what `connect` makes, and all else through `first`. No
     /// thread is started before there is something to write.
     #[must_use]
-    pub fn new(first: X, width: Width, connect: Arc<Connect>) -> Self {
+    pub fn new(
+        first: Box<dyn Exporter<Error = HostsError>>,
+        width: Width,
+        connect: Arc<Connect>,
+    ) -> Self {
         let shared = Shared::default();
         shared.line().is_refused = width.threads == 0;
         Self {
@@ -248,11 +252,6 @@ impl<X: Exporter<Error = HostsError>> BehindExporter<X> {
             next: 0,
             directories: VecDeque::new(),
         }
-    }
-
-    /// The exporter of the first connection.
-    pub fn first(&mut self) -> &mut X {
-        &mut self.first
     }
 
     /// Starts another thread, if more files wait than threads do.
@@ -296,7 +295,7 @@ impl<X: Exporter<Error = HostsError>> BehindExporter<X> {
             let mut is_open = true;
             for step in file.steps {
                 if outcome.is_ok() {
-                    outcome = step.run(&mut self.first, &file.path).map(drop);
+                    outcome = step.run(&mut *self.first, &file.path).map(drop);
                 }
                 is_open &= !step.is_last();
                 line.free(step);
@@ -421,7 +420,7 @@ impl Writer {
     }
 }
 
-impl<X: Exporter<Error = HostsError>> Exporter for BehindExporter<X> {
+impl Exporter for BehindExporter {
     type Error = HostsError;
 
     fn has_hard_links(&self) -> bool {
@@ -536,7 +535,7 @@ impl<X: Exporter<Error = HostsError>> Exporter for BehindExporter<X> {
     }
 }
 
-impl<X> Drop for BehindExporter<X> {
+impl Drop for BehindExporter {
     fn drop(&mut self) {
         self.shared.line().is_over = true;
         self.shared.work.notify_all();
@@ -655,7 +654,7 @@ mod tests {
         }
     }
 
-    fn exporter(width: Width, connections: usize) -> (BehindExporter<Memory>, Arc<Mutex<Target>>) {
+    fn exporter(width: Width, connections: usize) -> (BehindExporter, Arc<Mutex<Target>>) {
         let target = Arc::new(Mutex::new(Target::default()));
         let (there, made) = (Arc::clone(&target), AtomicUsize::new(0));
         let connect = move || {
@@ -666,7 +665,7 @@ mod tests {
             let memory = Memory { target: Arc::clone(&there), file: None };
             Ok(Box::new(memory) as Box<dyn Exporter<Error = HostsError>>)
         };
-        let first = Memory { target: Arc::clone(&target), file: None };
+        let first = Box::new(Memory { target: Arc::clone(&target), file: None });
         (BehindExporter::new(first, width, Arc::new(connect)), target)
     }
 

@@ -23,11 +23,16 @@ use crate::remote::{
 use crate::warn::Warnings;
 
 pub mod command;
+#[cfg(feature = "sftp")]
 pub mod config;
 mod connection;
+#[cfg(feature = "sftp")]
 mod host_key;
+#[cfg(feature = "sftp")]
 pub mod known_hosts;
+#[cfg(feature = "sftp")]
 mod login;
+#[cfg(feature = "sftp")]
 pub mod ssh;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 
 use heapless::Deque;
 
-use super::entry::file_info;
+use super::entry::{file_info, may_hide_a_change};
 use super::{EngineSorter, Space};
 use crate::error::Error;
 use crate::importer::{FILES_AHEAD_MAX, HINT_BYTES_MAX, Importer};
@@ -148,7 +148,8 @@ impl<P: Spool> Ahead<P> {
                 continue;
             }
             let before = previous.peek(&mut self.previous_at, record.name(), entry)?;
-            if before.is_none_or(|before| before.info != info) {
+            let is_other = before.is_none_or(|before| before.info != info);
+            if is_other || may_hide_a_change(attributes, previous.newest()) {
                 importer.expect(path, record.hint());
                 let _ = self.told.push_back(self.looked.number);
             }

@@ -13,6 +13,7 @@ use crate::mac::Mac;
 use crate::repository::Lend;
 use crate::resource::ResourceKind;
 use crate::snapshot::FLAG_HARD_LINK;
+use crate::snapshot::previous::Newest;
 use crate::spool::Spool as _;
 use crate::wire::dirpack::frame_head;
 use crate::wire::entry::{Entry, NOT_REGULAR};
@@ -77,7 +78,7 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         let mut info = file_info(place.name, attributes);
         *is_directory = mode::is_directory(info.mode);
         let found = self.previous.find(place.name).map_err(Error::from)?;
-        let is_known = found && !self.may_hide_a_change(attributes);
+        let is_known = found && !may_hide_a_change(attributes, self.previous.newest());
         let listed = self.list_xattrs(place);
         if is_known && matches!(listed, Ok(0)) && self.keep_entry(place, attributes, summary)? {
             return Ok(Outcome::Stored);
@@ -137,16 +138,6 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
         let size_bytes = content.map_or(0, |content| content.stored.length_bytes);
         (self.progress)(&Event::Entry { path: place.path, size_bytes, changed });
         Ok(outcome)
-    }
-
-    /// Whether the file may have changed after the previous backup read it without
-    /// its time telling.
-    fn may_hide_a_change(&self, attributes: &Attributes) -> bool {
-        let blind_secs = i64::from(attributes.mod_time_blind_secs);
-        let Some(newest) = self.previous.newest() else { return false };
-        blind_secs > 0
-            && mode::is_regular(attributes.mode)
-            && attributes.mod_time.secs.saturating_add(blind_secs) >= newest.timestamp.secs
     }
 
     /// Takes over the entry that was found in the previous snapshot, if it is
@@ -377,6 +368,17 @@ pub(super) fn file_info<'a>(name: &'a [u8], attributes: &'a Attributes) -> FileI
         groupname: &attributes.groupname,
         flags: attributes.flags | if is_linked { FLAG_HARD_LINK } else { 0 },
     }
+}
+
+/// Whether a file may have changed after the previous backup read it without its
+/// time telling.
+pub(super) fn may_hide_a_change(attributes: &Attributes, newest: Option<&Newest>) -> bool {
+    let blind_secs = i64::from(attributes.mod_time_blind_secs);
+    newest.is_some_and(|newest| {
+        blind_secs > 0
+            && mode::is_regular(attributes.mode)
+            && attributes.mod_time.secs.saturating_add(blind_secs) >= newest.timestamp.secs
+    })
 }
 
 /// Content type of an entry that has no content.

@@ -3,11 +3,11 @@
 use std::alloc::System;
 use std::process::ExitCode;
 
-use tiroir::heap::Heap;
+use tiroir_appliance::heap::Heap;
 
 #[global_allocator]
 static HEAP: Heap<System> = Heap(System);
 
 fn main() -> ExitCode {
-    tiroir::run(std::env::args_os())
+    tiroir_appliance::run(std::env::args_os())
 }
