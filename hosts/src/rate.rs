@@ -103,7 +103,7 @@ pub struct Limits {
     pub(crate) up: Lane,
     pub(crate) down: Lane,
     /// Limits of places, by their names: all connections to one share them.
-    places: Arc<Mutex<Vec<(String, Limits)>>>,
+    places: Arc<Mutex<Vec<(String, Self)>>>,
 }
 
 impl Limits {

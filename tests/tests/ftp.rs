@@ -191,7 +191,7 @@ fn latin1() {
         files.close(id);
         let id = files.create(&path("naïve")).expect("create");
         files.write(id, b"new").expect("write");
-        files.finish(id, &NewAttributes::default()).expect("finish");
+        files.finish(id, &NewAttributes::default(), true).expect("finish");
         let there = server.files().join(OsStr::from_bytes(b"na\xefve"));
         assert_eq!(fs::read(there).expect("file"), b"new", "{kind:?}");
         files.rename(&path("naïve"), &path("été")).expect("rename");

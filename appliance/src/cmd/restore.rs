@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn destinations() {
         let globals = Globals::default();
-        let context = Context::new(&globals, std::sync::Arc::default());
+        let context = Context::new(&globals, Arc::default());
         let parse = |text: &str| {
             Destination::parse(OsStr::new(text), &ConnectorOptions::default(), &context)
         };

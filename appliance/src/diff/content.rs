@@ -101,7 +101,7 @@ impl<'m> Contents<'m> {
             Comparison::Equal => {}
             Comparison::Binary => writeln!(out, "Binary files {left} and {right} differ")?,
             Comparison::Texts(texts) if lines(texts) <= lines_max => {
-                write_unified(texts, labels, out)?
+                write_unified(texts, labels, out)?;
             }
             Comparison::Texts(_) | Comparison::Differ => {
                 writeln!(out, "Files {left} and {right} differ")?;

@@ -198,13 +198,10 @@ struct Reader {
 
 impl Reader {
     fn run(&self, connect: &Connect) {
-        let mut importer = match connect() {
-            Ok(importer) => importer,
-            Err(_) => {
-                let mut line = self.shared.line();
-                (line.threads, line.is_refused) = (line.threads - 1, true);
-                return;
-            }
+        let Ok(mut importer) = connect() else {
+            let mut line = self.shared.line();
+            (line.threads, line.is_refused) = (line.threads - 1, true);
+            return;
         };
         let mut attributes = Box::default();
         while let Some((number, path, hint)) = self.take() {
@@ -432,7 +429,7 @@ mod tests {
     }
 
     fn byte(path: &[u8], at: usize) -> u8 {
-        (length(path) * 7 + at / 3).to_le_bytes()[0]
+        u8::try_from((length(path) * 7 + at / 3) % 251).unwrap()
     }
 
     impl Importer for Numbers {

@@ -671,7 +671,7 @@ mod tests {
 
     fn content(n: usize) -> Vec<u8> {
         let size = if n % 40 == 9 { 600_000 } else { n * 31 };
-        (0..size).map(|at| (n + at / 5).to_le_bytes()[0]).collect()
+        (0..size).map(|at| u8::try_from((n + at / 5) % 251).unwrap()).collect()
     }
 
     const FILE: FileInfo<'_> = FileInfo {
