@@ -631,7 +631,7 @@ impl Provenance {
             ("MachineID", machine::machine_id().into_bytes()),
             ("CommandLine", line),
             ("ProcessID", std::process::id().to_string().into_bytes()),
-            ("Architecture", machine::architecture().as_bytes().to_vec()),
+            ("Architecture", machine::architecture().into_bytes()),
             ("NumCPU", processors.to_string().into_bytes()),
             ("MaxProcs", b"1".to_vec()),
             ("Client", CLIENT.as_bytes().to_vec()),

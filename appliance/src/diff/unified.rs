@@ -128,7 +128,7 @@ mod tests {
         let old: String = (1..=30).map(|line| format!("{line}\n")).collect();
         let new = old.replace("2\n3\n", "2\n").replace("28\n", "28\n28b\n");
         let text = shown(&old, &new);
-        assert_eq!(text.matches("@@ -").count(), 3, "{text}");
-        assert!(text.contains("@@ -26,5 +24,6 @@\n 26\n 27\n 28\n+28b\n 29\n 30\n"), "{text}");
+        assert_eq!(text.matches("@@ -").count(), 2, "{text}");
+        assert!(text.contains("@@ -26,5 +25,6 @@\n 26\n 27\n 28\n+28b\n 29\n 30\n"), "{text}");
     }
 }
