@@ -384,7 +384,7 @@ mod tests {
                 .with_threads(processors, CHUNK_BYTES)
         };
         for (mib, processors, threads) in
-            [(24, 4, 0), (64, 4, 0), (256, 1, 0), (256, 2, 1), (256, 64, 3), (120, 64, 1)]
+            [(24, 4, 0), (64, 4, 0), (256, 1, 0), (256, 2, 1), (256, 64, 3), (132, 64, 1)]
         {
             let plan = plan(mib, processors);
             assert_eq!(plan.threads, threads, "{mib} MiB, {processors} processors");
