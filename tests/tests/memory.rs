@@ -138,6 +138,7 @@ fn commands(
         ("locate", words(&["locate", "x"])),
         ("check", words(&["check"])),
         ("restore", words(&["restore", "-to", out])),
+        ("archive", words(&["archive", "-format", "tar", "-output", "-", ":"])),
         ("ptar", words(&["ptar", "-plaintext", "-overwrite", "-o", archive, source])),
         ("ptar -k", words(&["ptar", "-plaintext", "-overwrite", "-o", archive, "-k", store])),
         ("backup -dry-run", words(&["backup", "-dry-run", source])),

@@ -126,6 +126,10 @@ impl Index for CardIndex<'_> {
         Err(Fault::WritesOnly)
     }
 
+    fn all_states_listed(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     fn next_unverified_state(&mut self) -> Result<Option<Mac>, Fault> {
         Ok(None)
     }
