@@ -39,6 +39,15 @@
     )
 )]
 
+// `rustix` takes musl's times for 64 bits there, and `libc` only where it is told so:
+// files would be restored with wrong times.
+#[cfg(all(target_arch = "mips", target_env = "musl"))]
+#[allow(deprecated, reason = "it is 64 bits, or this does not compile")]
+const _: () = assert!(
+    size_of::<libc::time_t>() == 8,
+    "MIPS with musl needs RUSTFLAGS=--cfg=libc_unstable_musl_v1_2, as in scripts/build"
+);
+
 mod abandoned;
 pub mod address;
 #[expect(unsafe_code, reason = "maps a file")]
