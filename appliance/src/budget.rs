@@ -192,6 +192,18 @@ pub(crate) fn least_bytes(share: Share, work_bytes: usize) -> u64 {
     (start..).map(|mib| mib * MIB).find(fits).unwrap_or(u64::MAX) * share.count()
 }
 
+/// The least budget, in whole mebibytes, in which a command that needs `work_bytes`
+/// has a thread to encode, for chunks of `chunk_bytes` on two processors.
+pub(crate) fn threaded_bytes_min(work_bytes: usize, chunk_bytes: usize) -> u64 {
+    let has_thread = |budget_bytes: &u64| {
+        let plan = Plan::new(*budget_bytes, Share::All, work_bytes);
+        plan.is_ok_and(|plan| plan.with_threads(2, chunk_bytes).threads() > 0)
+    };
+    let budgets = (BUDGET_BYTES_MIN / MIB..).map(|mib| mib * MIB);
+    let mut budgets = budgets.take_while(|budget_bytes| *budget_bytes < 1 << 40);
+    budgets.find(has_thread).unwrap_or(u64::MAX)
+}
+
 /// A budget, divided, and enough.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Plan {
@@ -248,6 +260,11 @@ impl Plan {
         }
         self.threads = 0;
         self
+    }
+
+    /// Threads that encode.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Memory of the threads.

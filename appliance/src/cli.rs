@@ -133,6 +133,8 @@ pub(crate) enum Command {
     Archive(cmd::archive::Args),
     /// Back up directories and files, or standard input
     Backup(cmd::backup::Args),
+    /// Tell how fast this machine is, and what to choose for a store on it
+    Bench(cmd::bench::Args),
     /// Write files of snapshots to standard output
     Cat(cmd::cat::Args),
     /// Read a store or snapshots, and compare everything with its MACs

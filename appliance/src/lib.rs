@@ -9,7 +9,7 @@
 //!   `store`, `connect`, `budget` (how memory is divided), `machine`;
 //! - `config`: stores, sources and destinations by name;
 //! - `snapshots`, `filter`: which snapshot is meant; `new_store`: CONFIG;
-//! - `diff`: two sides of a comparison;
+//! - `diff`: two sides of a comparison; `bench`: how fast the machine is;
 //! - `report`: progress and what went wrong; `text`: values as text;
 //! - `error`, `exit`: failures and exit statuses; `interrupt`: signals;
 //!   [`heap`]: what happens when memory is refused.
@@ -28,6 +28,7 @@
 )]
 
 mod args;
+mod bench;
 mod budget;
 mod cli;
 mod cmd;
@@ -138,6 +139,7 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<Status> {
     match &cli.command {
         Command::Archive(args) => cmd::archive::run(args, &context, out),
         Command::Backup(args) => cmd::backup::run(args, &context, out),
+        Command::Bench(args) => cmd::bench::run(args, &context, out),
         Command::Cat(args) => cmd::cat::run(args, &context, out),
         Command::Check(args) => cmd::check::run(args, &context, out),
         Command::Config(args) => cmd::config::run_old(args, &context, out),

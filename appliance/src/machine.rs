@@ -102,13 +102,49 @@ pub(crate) fn allow_descriptors(places: usize) {
     }
 }
 
-/// Whether the processor has instructions for AES, as far as can be told.
+/// An extension of the processor that the program uses where it is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Extension {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// The processor has it.
+    pub(crate) is_there: bool,
+}
+
+/// Extensions by name, as the macro detects them.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! extensions {
+    ($detected:ident: $($name:literal = $feature:tt,)*) => {
+        vec![$(Extension { name: $name, is_there: std::arch::$detected!($feature) },)*]
+    };
+}
+
+/// The extensions that the program can use.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+pub(crate) fn extensions() -> Vec<Extension> {
+    extensions![is_x86_feature_detected:
+        "AES" = "aes", "PCLMULQDQ" = "pclmulqdq", "SHA" = "sha", "SSE4.1" = "sse4.1",
+        "AVX2" = "avx2", "AVX-512" = "avx512vl",
+    ]
+}
+
+/// The extensions that the program can use.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn extensions() -> Vec<Extension> {
+    extensions![is_aarch64_feature_detected:
+        "AES" = "aes", "PMULL" = "pmull", "SHA2" = "sha2", "NEON" = "neon",
+    ]
+}
+
+/// None: what is written for 32-bit ARM, MIPS and RISC-V does without.
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn extensions() -> Vec<Extension> {
+    Vec::new()
+}
+
+/// Whether AES is done by instructions of the processor.
 pub(crate) fn has_aes() -> bool {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .filter(|(name, _)| matches!(name.trim(), "flags" | "Features"))
-        .any(|(_, flags)| flags.split_whitespace().any(|flag| flag == "aes"))
+    extensions().iter().any(|extension| extension.name == "AES" && extension.is_there)
 }
 
 /// Name of the machine.

@@ -183,6 +183,12 @@ fn argon2id(memory_bytes: u64, time: Option<u32>) -> Kdf {
     Kdf::Argon2id { time: time.unwrap_or(passes), memory_kib, threads: 1 }
 }
 
+/// The key derivation of a new store for which nothing is chosen, on a machine with
+/// that much memory.
+pub(crate) fn usual_kdf(total_bytes: u64) -> Kdf {
+    argon2id(affordable_bytes(total_bytes), None)
+}
+
 /// CONFIG of a new store, and its key if it has one.
 #[derive(Debug)]
 pub(crate) struct NewStore {

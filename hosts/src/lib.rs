@@ -20,6 +20,7 @@
 //! - [`tar`]: exporter that writes a tar archive;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
+//! - [`disk`]: how fast a disk is;
 //! - [`workers`]: threads that encode what a backup stores;
 //! - [`error`]: the one error of all of these;
 //! - `contract`: the suite that every store connector passes, for tests.
@@ -55,6 +56,7 @@ pub mod arena;
 pub mod content_type;
 #[cfg(any(test, feature = "_test"))]
 pub mod contract;
+pub mod disk;
 mod durable;
 pub mod env;
 pub mod error;

@@ -29,6 +29,7 @@ use tiroir_hosts::spool::{BLOCK_BYTES, BLOCKS_MAX, WRITE_BYTES};
 use super::restore::LINK_CACHE_BYTES;
 use super::{backup, cat, check, diff, digest, info, locate, ls, ptar, restore, stock_chunk_bytes};
 use crate::OUTPUT_BYTES;
+use crate::bench::processor as bench;
 use crate::budget::{
     BUDGET_BYTES_DEFAULT_MAX, BUDGET_BYTES_MIN, INDEX_CACHE_BYTES_MAX, INDEX_CACHE_BYTES_MIN,
     INDEX_FILTER_BYTES_MAX, INDEX_FILTER_BYTES_MIN, MIB, Part, Parts, REFRESH_BYTES, Share,
@@ -65,10 +66,11 @@ struct Need {
 
 /// What each command needs that takes its memory from the budget. The others
 /// take next to nothing, beside the key.
-const NEEDS: [Need; 13] = [
+const NEEDS: [Need; 14] = [
     Need { command: "archive", share: Share::All, work_bytes: restore::work_bytes },
     Need { command: "backup", share: Share::All, work_bytes: backup::work_bytes },
     Need { command: "backup -dry-run", share: Share::All, work_bytes: backup::dry_work_bytes },
+    Need { command: "bench", share: Share::All, work_bytes: |_| bench::WORK_BYTES },
     Need { command: "cat", share: Share::All, work_bytes: cat::work_bytes },
     Need { command: "check", share: Share::All, work_bytes: check::work_bytes },
     Need { command: "diff", share: Share::All, work_bytes: diff::work_bytes },

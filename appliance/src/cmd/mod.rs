@@ -24,6 +24,7 @@ use crate::store::Repo;
 
 pub(crate) mod archive;
 pub(crate) mod backup;
+pub(crate) mod bench;
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod config;
