@@ -439,9 +439,9 @@ fn suite_reason(advice: &Advice) -> String {
         );
     }
     format!(
-        "AES-GCM-SIV, the default, which stock plakar reads. With ChaCha20-Poly1305, which\n\
-         it does not read, a backup would be {gain:.1} times as fast; from {SUITE_GAIN_MIN} on that would\n\
-         be worth a thought."
+        "AES-GCM-SIV, the default, which stock plakar reads. With ChaCha20-Poly1305,\n\
+         which it cannot read, a backup would be {gain:.1} times as fast; from {SUITE_GAIN_MIN} on\n\
+         that would be worth a thought."
     )
 }
 
