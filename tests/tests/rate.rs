@@ -16,8 +16,9 @@ const BYTES: usize = 4_000_000;
 /// What is typed, with as many bytes in a second.
 const LIMIT: &str = "1000000";
 
-/// A second of the four may be saved up, or wait in a window of SSH.
-const LIMITED: std::ops::Range<Duration> = Duration::from_millis(3200)..Duration::from_secs(8);
+/// A second of the four may be saved up, or wait in a window of SSH; a busy machine
+/// takes longer.
+const LIMITED: std::ops::Range<Duration> = Duration::from_millis(3200)..Duration::from_secs(20);
 
 /// What the same takes without a limit: much less than four seconds.
 const FREE_MAX: Duration = Duration::from_secs(3);
