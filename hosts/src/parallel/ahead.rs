@@ -572,9 +572,22 @@ mod tests {
                 assert!(line.held <= blocks + blocks.div_ceil(2), "{} blocks", line.held);
                 assert!(line.spare.len() + line.held <= blocks + blocks.div_ceil(2));
             }
-            assert_eq!(opened.load(Ordering::Relaxed) > 0, threads > 0 && connections > 0);
+            // Whether threads are quick enough to get anything is up to the machine.
+            assert!(opened.load(Ordering::Relaxed) == 0 || (threads > 0 && connections > 0));
             assert!(made.load(Ordering::Relaxed) <= threads);
         }
+    }
+
+    #[test]
+    fn what_is_expected_is_read_by_a_thread() {
+        let (mut importer, made, opened) = importer(Width { threads: 2, blocks: 8 }, 9);
+        importer.expect(b"/100000", b"hint");
+        // It is taken sooner or later, however busy the machine is.
+        while !importer.shared.line().files.front().is_some_and(|file| file.is_taken) {
+            std::thread::yield_now();
+        }
+        assert!(!read(&mut importer, b"/100000").unwrap());
+        assert_eq!((made.load(Ordering::Relaxed), opened.load(Ordering::Relaxed)), (1, 1));
     }
 
     #[test]
