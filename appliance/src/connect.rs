@@ -224,7 +224,8 @@ pub(crate) fn store(
         #[cfg(feature = "sqlite-store")]
         Scheme::Sqlite => {
             let path = Path::new(OsStr::from_bytes(&remote.rest));
-            Ok(Box::new(SqliteStore::open(path, &remote.options, &around.spool)?))
+            let store = SqliteStore::open(path, &remote.options, &around.spool)?;
+            Ok(Box::new(store.with_warnings(report::warn)))
         }
         _ => {
             let server = files(remote, around)?;

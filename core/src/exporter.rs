@@ -14,7 +14,8 @@ pub trait Exporter {
     type Error: HostError;
 
     /// Whether [`hard_link`](Self::hard_link) can be done here. If not, every name
-    /// of a file becomes a file of its own.
+    /// of a file becomes a file of its own. It may turn out only when the first one
+    /// fails.
     fn has_hard_links(&self) -> bool {
         true
     }

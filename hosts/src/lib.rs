@@ -2,6 +2,7 @@
 //!
 //! - [`env`](mod@env): [`SystemHost`](env::SystemHost), the clock, entropy and
 //!   spools of a program; [`content_type`] guesses what a file is;
+//! - [`durable`]: what outlasts a power cut;
 //! - [`spool`]: temporary storage in a file without a name;
 //! - [`index`]: which blob lies where, in a database on disk;
 //! - [`link_table`]: which file of a restore has which further names;
@@ -57,7 +58,7 @@ pub mod content_type;
 #[cfg(any(test, feature = "_test"))]
 pub mod contract;
 pub mod disk;
-mod durable;
+pub mod durable;
 pub mod env;
 pub mod error;
 pub mod fs;

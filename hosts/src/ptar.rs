@@ -19,13 +19,14 @@ use tiroir_core::limits::CONFIG_BYTES_MAX;
 use tiroir_core::mac::{MAC_BYTES, Mac};
 use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
 
-use crate::durable::{parent_of, sync_directory};
+use crate::durable::{cannot_sync, parent_of, sync_directory};
 use crate::env::random_suffix;
 use crate::error::{Context as _, HostsError, Result};
 use crate::fs::store::open_regular;
 #[cfg(feature = "http")]
 use crate::http::HttpFile;
 use crate::spool::create_named;
+use crate::warn::Warnings;
 
 /// Magic number and version at the start.
 const START: [u8; 12] = *b"_PLATAR_\x00\x00\x01\x00";
@@ -352,6 +353,7 @@ pub struct PtarWriter {
     state: Region,
     state_name: Mac,
     next_upload: u32,
+    warnings: Warnings,
 }
 
 impl PtarWriter {
@@ -372,7 +374,15 @@ impl PtarWriter {
             state: Region::default(),
             state_name: Mac::ZERO,
             next_upload: 0,
+            warnings: Warnings::default(),
         }
+    }
+
+    /// With a receiver of warnings.
+    #[must_use]
+    pub fn with_warnings(mut self, receiver: impl FnMut(&str) + Send + 'static) -> Self {
+        self.warnings = Warnings::new(receiver);
+        self
     }
 
     /// Whether a file that is there already is replaced.
@@ -497,7 +507,7 @@ impl PtarWriter {
         }
     }
 
-    fn publish(&self, temporary: &Path) -> Result<()> {
+    fn publish(&mut self, temporary: &Path) -> Result<()> {
         if self.overwrite {
             fs::rename(temporary, &self.target).at("give its name to", &self.target)?;
         } else {
@@ -509,8 +519,21 @@ impl PtarWriter {
             }
         }
         let directory = parent_of(&self.target);
-        sync_directory(directory).at("sync", directory)?;
-        Ok(())
+        match sync_directory(directory) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.warnings.warn(&cannot_sync(&self.target));
+                Ok(())
+            }
+            Err(error) => {
+                // What was told to have failed must not be found later. In place
+                // of another archive it is the only one left.
+                if !self.overwrite {
+                    let _ = fs::remove_file(&self.target);
+                }
+                Err(error).at("sync", directory)
+            }
+        }
     }
 
     fn region(&self, resource: StoreResource, name: &Mac) -> Option<Region> {

@@ -16,10 +16,11 @@ use tiroir_core::host::HostErrorKind;
 use tiroir_core::mac::Mac;
 use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
 
-use crate::durable::{parent_of, sync_directory};
+use crate::durable::{cannot_sync, parent_of, sync_directory};
 use crate::error::{Context as _, HostsError, Result};
 use crate::options::Options;
 use crate::staging::Staged;
+use crate::warn::Warnings;
 
 /// Options that are read here.
 pub const OPTIONS: [&str; 1] = ["timeout"];
@@ -85,6 +86,7 @@ pub struct SqliteStore {
     ahead: Ahead,
     /// Where the last read ended.
     read_on: Option<(StoreResource, Mac, u64)>,
+    warnings: Warnings,
 }
 
 impl SqliteStore {
@@ -108,7 +110,15 @@ impl SqliteStore {
             next_upload: 0,
             ahead: Ahead::default(),
             read_on: None,
+            warnings: Warnings::default(),
         })
+    }
+
+    /// With a receiver of warnings.
+    #[must_use]
+    pub fn with_warnings(mut self, receiver: impl FnMut(&str) + Send + 'static) -> Self {
+        self.warnings = Warnings::new(receiver);
+        self
     }
 
     /// Where the database lies.
@@ -355,7 +365,9 @@ impl Store for SqliteStore {
         }
         // Of a new file, the name has to last as well.
         let directory = parent_of(&path);
-        sync_directory(directory).at("sync", directory)?;
+        if !sync_directory(directory).at("sync", directory)? {
+            self.warnings.warn(&cannot_sync(&path));
+        }
         Ok(())
     }
 

@@ -13,13 +13,17 @@
 //! - [`http`]: the one request a test makes;
 //! - [`servers`]: servers that are started for a test;
 //! - [`peak`]: how much memory a program took at most;
+//! - [`kernel`]: older kernels;
+//! - [`disks`]: file systems of other sorts;
 //! - [`rng`]: seeded numbers.
 //!
 //! Everything here panics when something does not work: a test that cannot be
-//! run has failed. Nothing is ever skipped.
+//! run has failed. Nothing is ever skipped, but [`disks`] that a machine cannot have.
 
 pub mod compare;
+pub mod disks;
 pub mod http;
+pub mod kernel;
 pub mod oracle;
 pub mod peak;
 pub mod rng;

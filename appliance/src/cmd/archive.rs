@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tiroir_core::snapshot::ReadMemory;
 use tiroir_core::snapshot::walk::entry_at;
 use tiroir_core::wire::path::split;
+use tiroir_hosts::durable::{cannot_sync, parent_of, sync_directory};
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::tar::TarExporter;
 
@@ -157,6 +158,9 @@ fn to_file(
     let written = written.and_then(|(status, stream)| {
         let file = stream.into_inner().map_err(|error| failed(error.into_error()))?;
         file.sync_all().and_then(|()| fs::rename(&temporary, path)).map_err(failed)?;
+        if !sync_directory(parent_of(path)).map_err(failed)? {
+            report::warn(&cannot_sync(path));
+        }
         Ok(status)
     });
     if written.is_err() {

@@ -181,7 +181,8 @@ impl Args {
         }
         Plan::new(context.budget_bytes(), share, needed_bytes)?;
         let new = NewStore::make(context, &self.choices, PACKFILE_BYTES_MAX, None)?;
-        let writer = PtarWriter::new(&output).with_overwrite(self.overwrite);
+        let writer =
+            PtarWriter::new(&output).with_overwrite(self.overwrite).with_warnings(report::warn);
         let mut store = AnyStore::new_archive(writer);
         store.create(&new.config)?;
         let NewStore { config, key } = new;

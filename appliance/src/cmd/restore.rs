@@ -13,7 +13,7 @@ use tiroir_core::snapshot::ReadMemory;
 use tiroir_core::snapshot::restore::{Event, Options, Report, restore, restore_bytes};
 use tiroir_core::snapshot::walk::entry_at;
 use tiroir_hosts::error::HostsError;
-use tiroir_hosts::fs::exporter::FsExporter;
+use tiroir_hosts::fs::exporter::{FsExporter, Told};
 use tiroir_hosts::link_table::LinkTable;
 use tiroir_hosts::options::Options as ConnectorOptions;
 use tiroir_hosts::parallel::Width;
@@ -238,8 +238,9 @@ fn to_directory(
     out: &mut dyn Write,
 ) -> Result<Status> {
     let (target, skip_permissions) = (path.to_owned(), args.skip_permissions);
+    let told = Told::default();
     let open = move || {
-        let exporter = FsExporter::open(&target)?;
+        let exporter = FsExporter::open(&target)?.with_told(told.clone());
         Ok(exporter.with_skip_permissions(skip_permissions).with_warnings(report::warn))
     };
     let first = open().map_err(|error| no_target(path.display(), error))?;

@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
+use tiroir_hosts::durable::{cannot_sync, sync_directory};
 use zeroize::Zeroizing;
 
 use super::settings::{SETTINGS_BYTES_MAX, Section, Settings, Table, Value, check_counts};
@@ -443,16 +444,10 @@ fn replace(path: &Path, text: &str) -> Result<()> {
         let _ = fs::remove_file(&new);
         return Err(failure(error));
     }
-    // Some file systems do not sync directories.
     if let Some(folder) = path.parent()
-        && let Ok(folder) = File::open(folder)
+        && !sync_directory(folder).map_err(failure)?
     {
-        match folder.sync_all() {
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
-                return Err(failure(error));
-            }
-            _ => {}
-        }
+        report::warn(&cannot_sync(&path));
     }
     Ok(())
 }

@@ -350,8 +350,11 @@ impl<L: Lend, X: Exporter<Error = L::Error>, K: Links<Error = L::Error>> Restore
             let mut first = [0; PATH_BYTES_MAX];
             let file = (info.dev, info.ino, &entry.object);
             if let Some(len) = self.links.first_name(file, place.target, &mut first)? {
-                self.exporter.hard_link(place.target, &first[..len])?;
-                return Ok(Some(0));
+                match self.exporter.hard_link(place.target, &first[..len]) {
+                    // It has found out just now: this name gets a file of its own.
+                    Err(_) if !self.exporter.has_hard_links() => {}
+                    linked => return linked.map(|()| Some(0)).map_err(Error::Host),
+                }
             }
         }
         // The length is that of the content: a file that changed while it was read

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 /// What opens a component that is only passed through.
@@ -99,6 +99,12 @@ impl Beneath {
     }
 }
 
+/// What is known of something that was opened to be passed through only: by
+/// `O_PATH`, which `fstat` takes from Linux 3.6 on.
+pub(crate) fn stat_passed(fd: BorrowedFd<'_>) -> rustix::io::Result<Stat> {
+    rustix::fs::statat(fd, "", AtFlags::EMPTY_PATH)
+}
+
 /// Refuses what is not a clean relative path.
 fn check(path: &[u8]) -> rustix::io::Result<()> {
     let component = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
@@ -128,7 +134,7 @@ mod tests {
 
     fn size(beneath: &mut Beneath, path: &str) -> rustix::io::Result<u64> {
         let place = beneath.place(path.as_bytes())?;
-        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
         let stat = rustix::fs::statat(place.parent, place.name, flags)?;
         Ok(stat.st_size.try_into().unwrap())
     }

@@ -12,45 +12,38 @@
 //! Owners are set by root only, of files too (stock sets those of directories
 //! and links alone). A set-user-ID bit is only restored to a file whose owner is
 //! the one recorded: it would grant the rights of somebody else. What a file
-//! system cannot keep is told once and passed over.
+//! system cannot keep is told once and passed over: owners, modes, times,
+//! attributes, and that several names are one file. An entry that it cannot have
+//! at all is an error: a link, a name, a file that is too long, and two names
+//! that it takes for one.
 //!
 //! Files are not synced one by one, which would take hours on a disk of a
 //! router: [`FsExporter::finish`] syncs the whole file system once, at the end.
 //! Until then a power cut may leave empty or short files under their names.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 use tiroir_core::exporter::Exporter;
-use tiroir_core::host::HostErrorKind;
+use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::wire::file_info::FileInfo;
 use tiroir_core::wire::mode;
 
-use super::beneath::Beneath;
+use super::beneath::{Beneath, stat_passed};
+use super::kept::Kept;
+pub use super::kept::Told;
+use super::names::{self, Found};
+use super::new_file::NewFile;
 use crate::env::random_suffix;
 use crate::error::{Context as _, HostsError, Result};
 use crate::warn::Warnings;
-
-/// Zeros in a row that become a hole. Smaller holes save little and scatter the
-/// file over the disk.
-const HOLE_BYTES: u64 = 64 * 1024;
-
-/// Bytes that are looked at together for zeros.
-const BLOCK_BYTES: usize = 4096;
-
-/// Zeros, to be written where there are too few for a hole.
-static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// The attribute that a change of owner removes.
 const CAPABILITY: &[u8] = b"security.capability";
@@ -58,29 +51,6 @@ const CAPABILITY: &[u8] = b"security.capability";
 /// Opens a directory that may stand nowhere else.
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-/// A file being written.
-#[derive(Debug)]
-struct NewFile {
-    file: File,
-    parent: Arc<OwnedFd>,
-    temporary: String,
-    path: Vec<u8>,
-    /// Where the next bytes go.
-    offset_bytes: u64,
-    /// Zeros that follow, and are not written yet.
-    zeros: u64,
-    /// Set again after the owner.
-    capability: Option<Vec<u8>>,
-}
-
-/// What a file system may be unable to keep.
-#[derive(Clone, Copy, Debug)]
-enum Kept {
-    Owner,
-    Mode,
-    Times,
-}
 
 /// [`Exporter`] into a directory.
 pub struct FsExporter {
@@ -93,8 +63,7 @@ pub struct FsExporter {
     temporary: String,
     temporaries: u64,
     warnings: Warnings,
-    /// By [`Kept`].
-    warned: [bool; 3],
+    told: Told,
 }
 
 impl FsExporter {
@@ -122,7 +91,7 @@ impl FsExporter {
             temporary: format!(".tiroir-{}", random_suffix()?),
             temporaries: 0,
             warnings: Warnings::default(),
-            warned: [false; 3],
+            told: Told::default(),
         })
     }
 
@@ -137,6 +106,13 @@ impl FsExporter {
     #[must_use]
     pub fn with_warnings(mut self, receiver: impl FnMut(&str) + Send + 'static) -> Self {
         self.warnings = Warnings::new(receiver);
+        self
+    }
+
+    /// With what other exporters into the same place have said already.
+    #[must_use]
+    pub fn with_told(mut self, told: Told) -> Self {
+        self.told = told;
         self
     }
 
@@ -184,16 +160,75 @@ impl FsExporter {
         let Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) = result else {
             return result;
         };
-        let what = match kept {
-            Kept::Owner => "owners",
-            Kept::Mode => "modes",
-            Kept::Times => "times",
-        };
-        if !std::mem::replace(&mut self.warned[kept as usize], true) {
-            let target = self.target.display();
-            self.warnings.warn(&format!("not all {what} can be restored in {target}"));
-        }
+        self.tell(kept);
         Ok(())
+    }
+
+    /// Says once what the file system cannot keep.
+    fn tell(&mut self, kept: Kept) {
+        if self.told.tell(kept) {
+            self.warnings.warn(&format!("{} in {}", kept.lack(), self.target.display()));
+        }
+    }
+
+    /// Turns an error into one that says what the file system cannot do.
+    fn explain(&self, operation: &'static str, path: &[u8], error: io::Error) -> HostsError {
+        let errno = Errno::from_io_error(&error);
+        let rule = match errno {
+            Some(Errno::INVAL | Errno::ILSEQ | Errno::NOENT) => {
+                names::why_invalid(last_component(path))
+            }
+            Some(Errno::FBIG) => Some(TOO_LONG),
+            // FAT finds no `é` for `É`, and yet cannot have both.
+            Some(Errno::EXIST) => Some(RESPELT),
+            _ => None,
+        };
+        match rule {
+            Some(rule) => self.rule(operation, path, rule),
+            None => HostsError::io(operation, self.shown(path), error),
+        }
+    }
+
+    /// Renames what is finished to its name, over what is there.
+    fn put(&mut self, parent: BorrowedFd<'_>, temporary: &str, path: &[u8]) -> Result<()> {
+        let (name, temporary) = (last_component(path), temporary.as_bytes());
+        let new = RenameFlags::NOREPLACE;
+        let renamed = match rustix::fs::renameat_with(parent, temporary, parent, name, new) {
+            // Kernels before 3.15, and file systems that do not know the flag, if
+            // not the name.
+            Err(Errno::EXIST | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => {
+                self.refuse_respelt("replace", parent, path)?;
+                rustix::fs::renameat(parent, temporary, parent, name)
+            }
+            other => other,
+        };
+        renamed.map_err(|error| self.explain("make", path, error.into()))?;
+        self.note_cut(parent, path);
+        Ok(())
+    }
+
+    /// An error if what has the name of `path` has another one really.
+    fn refuse_respelt(
+        &self,
+        operation: &'static str,
+        parent: BorrowedFd<'_>,
+        path: &[u8],
+    ) -> Result<()> {
+        match names::find(parent, last_component(path)).at("inspect", self.shown(path))? {
+            Found::Nothing | Found::Same => Ok(()),
+            Found::Respelt => Err(self.rule(operation, path, RESPELT)),
+        }
+    }
+
+    /// Says so where the file system dropped the end of a name.
+    fn note_cut(&mut self, parent: BorrowedFd<'_>, path: &[u8]) {
+        if names::was_cut(parent, last_component(path)).unwrap_or(false) {
+            let shown = self.shown(path);
+            self.warnings.warn(&format!(
+                "{} is kept without the dots at its end: the file system drops them",
+                shown.display()
+            ));
+        }
     }
 
     /// A name for something that is not finished, which nothing else has.
@@ -239,7 +274,7 @@ impl FsExporter {
         let place = self.beneath.place(path)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(place.parent, place.name, flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&fd)?;
+        let stat = stat_passed(fd.as_fd())?;
         if mode::from_unix(raw_mode(&stat)) & mode::TYPE != info.mode & mode::TYPE {
             // Somebody put something else there.
             return Err(Errno::STALE);
@@ -279,7 +314,7 @@ impl FsExporter {
             }
             other => other.at("open directory", self.shown(path))?,
         };
-        let stat = rustix::fs::fstat(&opened).at("inspect", self.shown(path))?;
+        let stat = stat_passed(opened.as_fd()).at("inspect", self.shown(path))?;
         let wanted = raw_mode(&stat) & 0o7777 | 0o700;
         if wanted != raw_mode(&stat) & 0o7777 {
             // If this fails, so will what is restored into it.
@@ -297,20 +332,23 @@ impl FsExporter {
         make: impl Fn(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<()>,
     ) -> Result<()> {
         let (shown, temporary) = (self.shown(path), self.temporary_name());
-        let place = self.beneath.place(path).at("make", &shown)?;
-        match make(place.parent, place.name) {
+        let parent = self.beneath.parent(path).at("make", &shown)?;
+        match make(parent.as_fd(), last_component(path)) {
             Err(Errno::EXIST) => {}
-            other => return other.at("make", &shown),
+            Ok(()) => {
+                self.note_cut(parent.as_fd(), path);
+                return Ok(());
+            }
+            Err(error) => return Err(self.explain("make", path, error.into())),
         }
-        make(place.parent, temporary.as_bytes()).at("make", &shown)?;
-        let renamed =
-            rustix::fs::renameat(place.parent, temporary.as_bytes(), place.parent, place.name);
+        make(parent.as_fd(), temporary.as_bytes()).at("make", &shown)?;
+        let put = self.put(parent.as_fd(), &temporary, path);
         // After a success there is something left if both were names of one file.
-        let _ = rustix::fs::unlinkat(place.parent, temporary.as_bytes(), AtFlags::empty());
-        renamed.at("replace", &shown)
+        let _ = rustix::fs::unlinkat(&parent, temporary.as_bytes(), AtFlags::empty());
+        put
     }
 
-    /// Writes out, sets attributes and renames.
+    /// Writes out and sets attributes.
     fn complete(&mut self, new: &mut NewFile, info: Option<&FileInfo<'_>>) -> io::Result<()> {
         if new.zeros > 0 {
             new.file.set_len(new.offset_bytes + new.zeros)?;
@@ -319,58 +357,17 @@ impl FsExporter {
             self.set_all(new.file.as_fd(), info)?;
         }
         if let Some(value) = &new.capability {
-            rustix::fs::fsetxattr(&new.file, CAPABILITY, value, XattrFlags::empty())?;
-        }
-        let name = new.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        rustix::fs::renameat(&new.parent, new.temporary.as_bytes(), &new.parent, name)?;
-        Ok(())
-    }
-}
-
-impl NewFile {
-    /// Writes bytes, leaving holes for long runs of zeros.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // What is to be written at `offset_bytes`, as far as it is known.
-        let mut data = 0..0;
-        for (number, block) in bytes.chunks(BLOCK_BYTES).enumerate() {
-            if is_zero(block) {
-                self.zeros += block.len() as u64;
-                continue;
-            }
-            let start = number * BLOCK_BYTES;
-            let here = (start - data.end) as u64;
-            if self.zeros >= HOLE_BYTES {
-                self.write_data(bytes, data)?;
-                self.offset_bytes += self.zeros;
-                data = start..start;
-            } else if self.zeros > here {
-                // Those of earlier calls: then there is no data yet.
-                self.write_zeros(self.zeros - here)?;
-            }
-            self.zeros = 0;
-            data.end = start + block.len();
-        }
-        self.write_data(bytes, data)
-    }
-
-    fn write_data(&mut self, bytes: &[u8], range: Range<usize>) -> io::Result<()> {
-        let bytes = &bytes[range];
-        self.file.write_all_at(bytes, self.offset_bytes)?;
-        self.offset_bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn write_zeros(&mut self, mut count: u64) -> io::Result<()> {
-        while count > 0 {
-            let now = usize::try_from(count).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
-            self.write_data(&ZEROS, 0..now)?;
-            count -= now as u64;
+            let set = rustix::fs::fsetxattr(&new.file, CAPABILITY, value, XattrFlags::empty());
+            self.tolerate_attribute(set)?;
         }
         Ok(())
     }
 
-    fn remove(&self) {
-        let _ = rustix::fs::unlinkat(&self.parent, self.temporary.as_bytes(), AtFlags::empty());
+    /// Passes over attributes where there are none, and says so once.
+    fn tolerate_attribute(&mut self, result: rustix::io::Result<()>) -> rustix::io::Result<()> {
+        let Err(Errno::OPNOTSUPP | Errno::NOSYS) = result else { return result };
+        self.tell(Kept::Attributes);
+        Ok(())
     }
 }
 
@@ -381,11 +378,22 @@ impl Exporter for FsExporter {
         if path.is_empty() {
             return Ok(());
         }
-        let (mode, shown) = (self.new_mode(true), self.shown(path));
-        let place = self.beneath.place(path).at("make directory", &shown)?;
-        match rustix::fs::mkdirat(place.parent, place.name, mode) {
-            Err(Errno::EXIST) => self.keep_directory(path),
-            other => other.at("make directory", &shown),
+        let mode = self.new_mode(true);
+        let parent = self.beneath.parent(path).at("make directory", self.shown(path))?;
+        match rustix::fs::mkdirat(&parent, last_component(path), mode) {
+            Err(Errno::EXIST) => {
+                self.refuse_respelt("make directory", parent.as_fd(), path)?;
+                self.keep_directory(path).map_err(|error| match error.kind() {
+                    // As of `explain`: what has the name is not found by it.
+                    HostErrorKind::NotFound => self.rule("make directory", path, RESPELT),
+                    _ => error,
+                })
+            }
+            Ok(()) => {
+                self.note_cut(parent.as_fd(), path);
+                Ok(())
+            }
+            Err(error) => Err(self.explain("make directory", path, error.into())),
         }
     }
 
@@ -416,8 +424,8 @@ impl Exporter for FsExporter {
         match new.write(bytes) {
             Ok(()) => Ok(()),
             Err(error) => {
-                let path = self.target.join(std::ffi::OsStr::from_bytes(&new.path));
-                Err(error).at("write", path)
+                let path = new.path.clone();
+                Err(self.explain("write", &path, error))
             }
         }
     }
@@ -436,18 +444,21 @@ impl Exporter for FsExporter {
                 rustix::fs::lsetxattr(place.path(), name, value, XattrFlags::empty())
             }),
         };
-        set.at("set an extended attribute of", self.shown(path))
+        self.tolerate_attribute(set).at("set an extended attribute of", self.shown(path))
     }
 
     fn finish_file(&mut self, info: Option<&FileInfo<'_>>) -> Result<()> {
         let Some(mut new) = self.file.take() else {
             return Err(self.rule("finish", b"", NOT_BEGUN));
         };
-        let completed = self.complete(&mut new, info);
+        let completed = match self.complete(&mut new, info) {
+            Ok(()) => self.put(new.parent.as_fd(), &new.temporary, &new.path),
+            Err(error) => Err(self.explain("write", &new.path, error)),
+        };
         if completed.is_err() {
             new.remove();
         }
-        completed.at("write", self.shown(&new.path))
+        completed
     }
 
     fn abandon_file(&mut self) {
@@ -457,7 +468,15 @@ impl Exporter for FsExporter {
     }
 
     fn symbolic_link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
-        self.make(path, |parent, name| rustix::fs::symlinkat(target, parent, name))
+        let made = self.make(path, |parent, name| rustix::fs::symlinkat(target, parent, name));
+        made.map_err(|error| match is_unsupported(&error) {
+            true => self.rule("make", path, NO_LINKS),
+            false => error,
+        })
+    }
+
+    fn has_hard_links(&self) -> bool {
+        !self.told.was_told(Kept::Links)
     }
 
     fn hard_link(&mut self, path: &[u8], original: &[u8]) -> Result<()> {
@@ -465,9 +484,13 @@ impl Exporter for FsExporter {
         let place = self.beneath.place(original).at("link to", &shown)?;
         let original_name = place.name;
         let original_parent = place.parent.try_clone_to_owned().at("link to", &shown)?;
-        self.make(path, |parent, name| {
+        let linked = self.make(path, |parent, name| {
             rustix::fs::linkat(&original_parent, original_name, parent, name, AtFlags::empty())
-        })
+        });
+        if linked.as_ref().is_err_and(is_unsupported) {
+            self.tell(Kept::Links);
+        }
+        linked
     }
 
     fn special(&mut self, path: &[u8], info: &FileInfo<'_>) -> Result<bool> {
@@ -477,8 +500,13 @@ impl Exporter for FsExporter {
             return Ok(false);
         }
         let mode = self.new_mode(false);
-        self.make(path, |parent, name| rustix::fs::mknodat(parent, name, FileType::Fifo, mode, 0))?;
-        Ok(true)
+        let made = self
+            .make(path, |parent, name| rustix::fs::mknodat(parent, name, FileType::Fifo, mode, 0));
+        match made {
+            Ok(()) => Ok(true),
+            Err(error) if is_unsupported(&error) => Err(self.rule("make", path, NO_PIPES)),
+            Err(error) => Err(error),
+        }
     }
 
     fn set_attributes(&mut self, path: &[u8], info: &FileInfo<'_>) -> Result<()> {
@@ -503,14 +531,25 @@ impl fmt::Debug for FsExporter {
     }
 }
 
+/// Why an entry cannot be there.
+const RESPELT: &str = "something with another spelling of its name is there, and the file system \
+                       takes both for one; restore it to another place";
+const TOO_LONG: &str = "it is longer than files can be in the file system there";
+const NO_LINKS: &str = "the file system there has no symbolic links";
+const NO_PIPES: &str = "the file system there has no pipes";
+
 /// Rule that an engine breaks when it does not begin a file.
 const NOT_BEGUN: &str = "no file was begun";
 
-fn is_zero(block: &[u8]) -> bool {
-    // Most blocks show at their start that they are none. The rest without an
-    // early end, so that it is done many bytes at a time.
-    let (first, rest) = block.split_at(block.len().min(16));
-    first.iter().all(|byte| *byte == 0) && rest.iter().fold(0, |sum, byte| sum | byte) == 0
+/// Name of an entry in its directory.
+fn last_component(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
+/// Whether the file system does not have what was to be made.
+fn is_unsupported(error: &HostsError) -> bool {
+    let errno = error.io_error().and_then(Errno::from_io_error);
+    matches!(errno, Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS))
 }
 
 /// Owner and group, if they are ones that a system can have.

@@ -32,7 +32,7 @@ use tiroir_core::time::Timestamp;
 use tiroir_core::wire::mode;
 
 use super::accounts::Accounts;
-use super::beneath::Beneath;
+use super::beneath::{Beneath, stat_passed};
 use super::ignore::Ignore;
 use super::xattr;
 use crate::error::{Context as _, HostsError, Result};
@@ -143,7 +143,7 @@ impl FsImporter {
     ///
     /// Of the system.
     pub fn with_one_file_system(mut self, only_one: bool) -> Result<Self> {
-        let stat = rustix::fs::fstat(self.beneath.base()).at_bytes("inspect", &self.base_path)?;
+        let stat = stat_passed(self.beneath.base()).at_bytes("inspect", &self.base_path)?;
         self.device = only_one.then(|| device_of(&stat));
         Ok(self)
     }
@@ -291,7 +291,7 @@ impl FsImporter {
     /// Attributes of an entry at or below the root.
     fn stat_below(&mut self, path: &[u8], rest: &[u8], into: &mut Attributes) -> Result<()> {
         if rest.is_empty() {
-            let stat = rustix::fs::fstat(self.beneath.base()).at_bytes("inspect", path)?;
+            let stat = stat_passed(self.beneath.base()).at_bytes("inspect", path)?;
             fill(&stat, into);
         } else {
             let place = self.beneath.place(rest).at_bytes("inspect", path)?;

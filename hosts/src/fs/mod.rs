@@ -1,6 +1,6 @@
 //! Connector of local file systems: importer, exporter and store.
 //!
-//! Linux only, from kernel 3.6 on; what newer kernels offer is used where it
+//! Linux only, from kernel 3.2 on; what newer kernels offer is used where it
 //! is there. Attached disks of every sort are local: FAT and exFAT, which have
 //! no owners, no links and seconds by twos, and network mounts, which may not
 //! sync directories. The connector says so once and goes on.
@@ -10,7 +10,10 @@ mod beneath;
 pub mod exporter;
 pub mod ignore;
 pub mod importer;
+mod kept;
 pub mod mounted;
+mod names;
+mod new_file;
 pub mod several;
 pub mod store;
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! Which file system something lies on, and whether that is still so: a disk that
 //! was unplugged leaves an empty directory, into which a backup would go on.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, StatxAttributes, StatxFlags, statx};
+use rustix::io::Errno;
 use tiroir_core::host::HostErrorKind;
 
+use super::beneath::stat_passed;
 use crate::durable::parent_of;
 use crate::error::{Context as _, HostsError, Result};
 use crate::options::{Options, refused};
@@ -87,7 +90,7 @@ fn is_mount_point(path: &Path) -> io::Result<bool> {
 #[derive(Debug)]
 pub struct Home {
     path: PathBuf,
-    directory: File,
+    directory: OwnedFd,
     device: u64,
     rule: Option<MountRule>,
     /// Another directory of the same file system will do.
@@ -107,9 +110,8 @@ impl Home {
         let is_directory = fs::metadata(path).at("inspect", path)?.is_dir();
         let path = if is_directory { path } else { parent_of(path) };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(path, flags, Mode::empty()).at("open", path)?;
-        let directory = File::from(opened);
-        let device = directory.metadata().at("inspect", path)?.dev();
+        let directory = rustix::fs::open(path, flags, Mode::empty()).at("open", path)?;
+        let device = place_of(&stat_passed(directory.as_fd()).at("inspect", path)?).0;
         Ok(Self { path: path.to_owned(), directory, device, rule, any_directory: false })
     }
 
@@ -135,13 +137,14 @@ impl Home {
         if let Some(rule) = &self.rule {
             rule.check(&self.path)?;
         }
-        let held = self.directory.metadata().at("inspect", &self.path)?;
-        let is_same = match fs::metadata(&self.path) {
+        let held = place_of(&stat_passed(self.directory.as_fd()).at("inspect", &self.path)?);
+        let is_same = match rustix::fs::stat(&self.path) {
             Ok(found) => {
-                found.dev() == self.device && (self.any_directory || found.ino() == held.ino())
+                let found = place_of(&found);
+                found.0 == self.device && (self.any_directory || found.1 == held.1)
             }
             // It was removed; that is no other file system.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.any_directory,
+            Err(Errno::NOENT) => self.any_directory,
             Err(error) => return Err(error).at("inspect", &self.path),
         };
         if is_same {
@@ -152,6 +155,12 @@ impl Home {
         let path = self.path.as_os_str().as_bytes();
         Err(HostsError::rule(HostErrorKind::NotFound, "go on with the directory", path, rule))
     }
+}
+
+/// Numbers of the file system and of the file, as far as they are to be compared.
+#[allow(clippy::unnecessary_cast, reason = "their types depend on the architecture")]
+fn place_of(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
 }
 
 #[cfg(test)]

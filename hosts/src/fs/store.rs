@@ -21,7 +21,7 @@ use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
 use tiroir_core::time::Timestamp;
 
 use crate::abandoned::{REMOVED_MAX, TEMPORARY, is_idle, is_temporary};
-use crate::durable::{parent_of, sync_directory};
+use crate::durable::{cannot_sync, parent_of, sync_directory};
 use crate::env::random_suffix;
 use crate::error::{Context as _, HostsError, Result};
 use crate::spool::create_named;
@@ -172,11 +172,7 @@ impl FsStore {
         let synced = sync_directory(directory).at("sync", directory)?;
         if !synced && !self.warned_of_sync {
             self.warned_of_sync = true;
-            self.warnings.warn(&format!(
-                "the file system of {} cannot sync directories: \
-                 what was just written may be lost if power fails",
-                self.root.display()
-            ));
+            self.warnings.warn(&cannot_sync(&self.root));
         }
         Ok(())
     }
@@ -200,6 +196,9 @@ impl FsStore {
     fn publish(&mut self, from: &Path, resource: StoreResource, name: &Mac) -> Result<()> {
         let directory = self.directory_of(resource, name);
         let path = directory.join(name.to_string());
+        // A state makes a snapshot: one that is not sure to last must not stay,
+        // or the snapshot would be there after it was told that there is none.
+        let withdraw = resource == StoreResource::State && fs::symlink_metadata(&path).is_err();
         match fs::rename(from, &path) {
             // Someone tidied up empty directories.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.exists() => {
@@ -210,7 +209,11 @@ impl FsStore {
             other => other.at("give its name to", &path)?,
         }
         self.forget(resource, name);
-        self.sync(&directory)
+        let synced = self.sync(&directory);
+        if synced.is_err() && withdraw {
+            let _ = fs::remove_file(&path);
+        }
+        synced
     }
 
     /// Closes a resource that is no longer what it was.
