@@ -41,12 +41,20 @@ struct System(io::Error);
 
 impl fmt::Display for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        f.write_str(text.split(" (os error ").next().unwrap_or_default())
+        f.write_str(&without_number(&self.0))
     }
 }
 
 impl Error for System {}
+
+/// The words of the operating system, without the number behind them.
+pub(crate) fn without_number(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(end) = text.find(" (os error ") {
+        text.truncate(end);
+    }
+    text
+}
 
 /// An operation on something outside of the process that failed.
 #[derive(Debug)]

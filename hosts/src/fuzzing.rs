@@ -46,5 +46,5 @@ pub fn http_chunk(line: &[u8]) -> Option<u64> {
 /// Reads a list of names of a server of stores, and returns their number.
 #[must_use]
 pub fn http_names(bytes: &[u8]) -> Option<usize> {
-    crate::http::store::NameList::parse(bytes)
+    crate::http::store::names::NameList::parse(bytes)
 }

@@ -74,7 +74,10 @@ pub mod options;
 pub mod parallel;
 pub mod ptar;
 pub mod rate;
+#[cfg(any(feature = "sftp", feature = "_tls"))]
+mod reach;
 pub mod remote;
+mod resources;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod sftp;

@@ -146,6 +146,11 @@ impl Limits {
     pub fn is_none(&self) -> bool {
         self.up.buckets.is_empty() && self.down.buckets.is_empty()
     }
+
+    /// Whether the work should stop.
+    pub(crate) fn is_over(&self) -> bool {
+        self.down.cancelled.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]

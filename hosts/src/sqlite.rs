@@ -19,7 +19,8 @@ use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
 use crate::durable::{cannot_sync, parent_of, sync_directory};
 use crate::error::{Context as _, HostsError, Result};
 use crate::options::Options;
-use crate::staging::Staged;
+use crate::resources::{Uploads, plural};
+use crate::staging::{Staged, Upload};
 use crate::warn::Warnings;
 
 /// Options that are read here.
@@ -56,14 +57,6 @@ CREATE TABLE IF NOT EXISTS locks (
 		data		BLOB
 	);";
 
-/// A resource being written.
-#[derive(Debug)]
-struct Upload {
-    id: UploadId,
-    resource: StoreResource,
-    staged: Staged,
-}
-
 /// A piece of a resource that was read.
 #[derive(Debug, Default)]
 struct Ahead {
@@ -81,8 +74,7 @@ pub struct SqliteStore {
     spool_directory: PathBuf,
     busy_timeout: Duration,
     connection: Option<Connection>,
-    uploads: Vec<Upload>,
-    next_upload: u32,
+    uploads: Uploads<Upload>,
     ahead: Ahead,
     /// Where the last read ended.
     read_on: Option<(StoreResource, Mac, u64)>,
@@ -106,8 +98,7 @@ impl SqliteStore {
             spool_directory: spool_directory.into(),
             busy_timeout: options.seconds("timeout")?.unwrap_or(BUSY_TIMEOUT),
             connection: None,
-            uploads: Vec::new(),
-            next_upload: 0,
+            uploads: Uploads::default(),
             ahead: Ahead::default(),
             read_on: None,
             warnings: Warnings::default(),
@@ -142,13 +133,6 @@ impl SqliteStore {
         self.connection.as_mut().ok_or_else(closed)
     }
 
-    fn take_upload(&mut self, id: UploadId) -> Result<Upload> {
-        match self.uploads.iter().position(|upload| upload.id == id) {
-            Some(index) => Ok(self.uploads.swap_remove(index)),
-            None => Err(self.rule(HostErrorKind::Other, "write to", "there is no such upload")),
-        }
-    }
-
     fn rule(&self, kind: HostErrorKind, operation: &'static str, rule: &'static str) -> HostsError {
         use std::os::unix::ffi::OsStrExt as _;
         HostsError::rule(kind, operation, self.path.as_os_str().as_bytes(), rule)
@@ -172,7 +156,7 @@ impl SqliteStore {
         let path = self.path.clone();
         let connection = self.connection(false)?;
         let mut read = || {
-            let table = table_of(resource);
+            let table = plural(resource);
             let select = format!("SELECT rowid FROM {table} WHERE mac = ?1");
             let mut statement = connection.prepare_cached(&select)?;
             let row = statement.query_row([key_of(resource, name)], |row| row.get(0)).optional()?;
@@ -260,14 +244,6 @@ fn failed(operation: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> H
     }
 }
 
-fn table_of(resource: StoreResource) -> &'static str {
-    match resource {
-        StoreResource::Packfile => "packfiles",
-        StoreResource::State => "states",
-        StoreResource::Lock => "locks",
-    }
-}
-
 fn table_name(resource: StoreResource) -> &'static std::ffi::CStr {
     match resource {
         StoreResource::Packfile => c"packfiles",
@@ -291,7 +267,7 @@ fn put(
     name: &Mac,
     staged: &Staged,
 ) -> rusqlite::Result<Result<()>> {
-    let (table, key) = (table_of(resource), key_of(resource, name));
+    let (table, key) = (plural(resource), key_of(resource, name));
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     change.execute(&format!("DELETE FROM {table} WHERE mac = ?1"), [&key])?;
     let length = i64::try_from(staged.len()).unwrap_or(i64::MAX);
@@ -372,22 +348,15 @@ impl Store for SqliteStore {
     }
 
     fn begin(&mut self, resource: StoreResource) -> Result<UploadId> {
-        let id = UploadId(self.next_upload);
-        self.next_upload = self.next_upload.wrapping_add(1);
-        let staged = Staged::new(&self.spool_directory);
-        self.uploads.push(Upload { id, resource, staged });
-        Ok(id)
+        self.uploads.begin(|| Ok(Upload::new(resource, &self.spool_directory)))
     }
 
     fn write(&mut self, upload: UploadId, bytes: &[u8]) -> Result<()> {
-        match self.uploads.iter_mut().find(|held| held.id == upload) {
-            Some(held) => held.staged.write(bytes),
-            None => Err(self.rule(HostErrorKind::Other, "write to", "there is no such upload")),
-        }
+        self.uploads.of(upload)?.staged.write(bytes)
     }
 
     fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
-        let upload = self.take_upload(upload)?;
+        let upload = self.uploads.take(upload)?;
         self.forget(upload.resource, name);
         let path = self.path.clone();
         let connection = self.connection(false)?;
@@ -397,13 +366,13 @@ impl Store for SqliteStore {
 
     fn abort(&mut self, upload: UploadId) {
         // Nothing of it is in the database.
-        let _ = self.take_upload(upload);
+        let _ = self.uploads.take(upload);
     }
 
     fn size(&mut self, resource: StoreResource, name: &Mac) -> Result<Option<u64>> {
         let path = self.path.clone();
         let connection = self.connection(false)?;
-        let select = format!("SELECT length(data) FROM {} WHERE mac = ?1", table_of(resource));
+        let select = format!("SELECT length(data) FROM {} WHERE mac = ?1", plural(resource));
         let size = connection
             .query_row(&select, [key_of(resource, name)], |row| row.get::<_, Option<i64>>(0))
             .optional();
@@ -459,7 +428,7 @@ impl Store for SqliteStore {
         let connection = self.connection(false)?;
         let mut list = || {
             let mut statement =
-                connection.prepare(&format!("SELECT mac FROM {}", table_of(resource)))?;
+                connection.prepare(&format!("SELECT mac FROM {}", plural(resource)))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let name = match row.get_ref(0)? {
@@ -487,7 +456,7 @@ impl Store for SqliteStore {
         self.forget(resource, name);
         let path = self.path.clone();
         let connection = self.connection(false)?;
-        let delete = format!("DELETE FROM {} WHERE mac = ?1", table_of(resource));
+        let delete = format!("DELETE FROM {} WHERE mac = ?1", plural(resource));
         let deleted = connection.execute(&delete, [key_of(resource, name)]);
         deleted.map(|_| ()).map_err(failed("remove from", &path))
     }

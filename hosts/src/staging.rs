@@ -8,10 +8,11 @@
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use tiroir_core::host::HostErrorKind;
+use tiroir_core::store::StoreResource;
 
 use crate::error::{Context as _, HostsError, Result};
 use crate::spool::create_hidden;
@@ -149,6 +150,20 @@ impl Staged {
             // If it cannot be made shorter it is written over.
             let _ = file.set_len(0);
         }
+    }
+}
+
+/// A resource of a store that waits for its name.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) resource: StoreResource,
+    pub(crate) staged: Staged,
+}
+
+impl Upload {
+    /// Nothing of it yet; its file will be in `directory`.
+    pub(crate) fn new(resource: StoreResource, directory: &Path) -> Self {
+        Self { resource, staged: Staged::new(directory) }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::abandoned::{REMOVED_MAX, TEMPORARY, is_idle, is_temporary};
 use crate::durable::{cannot_sync, parent_of, sync_directory};
 use crate::env::random_suffix;
 use crate::error::{Context as _, HostsError, Result};
+use crate::resources::{OpenFiles, Uploads, plural};
 use crate::spool::create_named;
 use crate::warn::Warnings;
 
@@ -38,20 +39,11 @@ const OPEN_FILES_MAX: usize = 8;
 /// A resource being written.
 #[derive(Debug)]
 struct Upload {
-    id: UploadId,
     resource: StoreResource,
     file: File,
     path: PathBuf,
     /// What waits to be written.
     buffer: Vec<u8>,
-}
-
-/// A resource being read.
-#[derive(Debug)]
-struct Open {
-    resource: StoreResource,
-    name: Mac,
-    file: File,
 }
 
 /// Store in a directory of a local file system.
@@ -67,10 +59,8 @@ pub struct FsStore {
     mount: Option<MountRule>,
     /// The directory, once it was found to be a store.
     home: Option<Home>,
-    uploads: Vec<Upload>,
-    next_upload: u32,
-    /// The one used last comes last.
-    open: Vec<Open>,
+    uploads: Uploads<Upload>,
+    open: OpenFiles<File>,
     write_bytes: usize,
     warnings: Warnings,
     /// Directories of this file system cannot be synced, and that was said.
@@ -86,9 +76,8 @@ impl FsStore {
             root: root.into(),
             mount: None,
             home: None,
-            uploads: Vec::new(),
-            next_upload: 0,
-            open: Vec::new(),
+            uploads: Uploads::default(),
+            open: OpenFiles::new(OPEN_FILES_MAX),
             write_bytes: WRITE_BYTES,
             warnings: Warnings::default(),
             warned_of_sync: false,
@@ -148,10 +137,10 @@ impl FsStore {
 
     /// Directory that holds a resource under its name.
     fn directory_of(&self, resource: StoreResource, name: &Mac) -> PathBuf {
+        let directory = self.root.join(plural(resource));
         match resource {
-            StoreResource::Packfile => self.root.join("packfiles").join(format!("{name:.1}")),
-            StoreResource::State => self.root.join("states").join(format!("{name:.1}")),
-            StoreResource::Lock => self.root.join("locks"),
+            StoreResource::Lock => directory,
+            _ => directory.join(format!("{name:.1}")),
         }
     }
 
@@ -162,9 +151,8 @@ impl FsStore {
     /// Directory in which a resource is written, on the same file system.
     fn temporary_directory(&self, resource: StoreResource) -> PathBuf {
         match resource {
-            StoreResource::Packfile => self.root.join("packfiles"),
-            StoreResource::State => self.root.join("states"),
             StoreResource::Lock => self.root.clone(),
+            _ => self.root.join(plural(resource)),
         }
     }
 
@@ -175,21 +163,6 @@ impl FsStore {
             self.warnings.warn(&cannot_sync(&self.root));
         }
         Ok(())
-    }
-
-    fn upload(&mut self, id: UploadId) -> Result<&mut Upload> {
-        let index = self.uploads.iter().position(|upload| upload.id == id);
-        match index {
-            Some(index) => Ok(&mut self.uploads[index]),
-            None => Err(unknown_upload(&self.root)),
-        }
-    }
-
-    fn take_upload(&mut self, id: UploadId) -> Result<Upload> {
-        match self.uploads.iter().position(|upload| upload.id == id) {
-            Some(index) => Ok(self.uploads.swap_remove(index)),
-            None => Err(unknown_upload(&self.root)),
-        }
     }
 
     /// Gives a written file its name.
@@ -218,26 +191,22 @@ impl FsStore {
 
     /// Closes a resource that is no longer what it was.
     fn forget(&mut self, resource: StoreResource, name: &Mac) {
-        self.open.retain(|open| open.resource != resource || open.name != *name);
+        drop(self.open.take(resource, name));
     }
 
     /// Opens a resource, or finds it open. Locks change under their names and
     /// are opened each time.
     fn open(&mut self, resource: StoreResource, name: &Mac) -> Result<&File> {
-        let held = self.open.iter().position(|o| o.resource == resource && o.name == *name);
-        let open = match held {
-            Some(index) if resource != StoreResource::Lock => self.open.remove(index),
-            _ => {
-                self.forget(resource, name);
+        let held = self.open.take(resource, name);
+        let file = match held.filter(|_| resource != StoreResource::Lock) {
+            Some(file) => file,
+            None => {
                 let file = open_regular(&self.path_of(resource, name))?;
-                if self.open.len() == OPEN_FILES_MAX {
-                    self.open.remove(0);
-                }
-                Open { resource, name: *name, file }
+                drop(self.open.make_room());
+                file
             }
         };
-        self.open.push(open);
-        Ok(&self.open[self.open.len() - 1].file)
+        Ok(self.open.put(resource, name, file))
     }
 
     /// Refuses to create a store where something is.
@@ -352,17 +321,16 @@ impl Store for FsStore {
 
     fn begin(&mut self, resource: StoreResource) -> Result<UploadId> {
         let directory = self.temporary_directory(resource);
-        let path = directory.join(format!("{TEMPORARY}{}", random_suffix()?));
-        let file = create_named(&path)?;
-        let id = UploadId(self.next_upload);
-        self.next_upload = self.next_upload.wrapping_add(1);
-        self.uploads.push(Upload { id, resource, file, path, buffer: Vec::new() });
-        Ok(id)
+        self.uploads.begin(|| {
+            let path = directory.join(format!("{TEMPORARY}{}", random_suffix()?));
+            let file = create_named(&path)?;
+            Ok(Upload { resource, file, path, buffer: Vec::new() })
+        })
     }
 
     fn write(&mut self, upload: UploadId, mut bytes: &[u8]) -> Result<()> {
         let write_bytes = self.write_bytes;
-        let upload = self.upload(upload)?;
+        let upload = self.uploads.of(upload)?;
         while !bytes.is_empty() {
             let room = write_bytes - upload.buffer.len();
             let (now, later) = bytes.split_at(bytes.len().min(room));
@@ -381,7 +349,7 @@ impl Store for FsStore {
     }
 
     fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
-        let mut upload = self.take_upload(upload)?;
+        let mut upload = self.uploads.take(upload)?;
         let written = upload
             .file
             .write_all(&upload.buffer)
@@ -398,7 +366,7 @@ impl Store for FsStore {
     }
 
     fn abort(&mut self, upload: UploadId) {
-        if let Ok(upload) = self.take_upload(upload) {
+        if let Ok(upload) = self.uploads.take(upload) {
             let _ = fs::remove_file(&upload.path);
         }
     }
@@ -437,13 +405,10 @@ impl Store for FsStore {
         resource: StoreResource,
         each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
     ) -> Result<()> {
-        let directory = match resource {
-            StoreResource::Packfile => self.root.join("packfiles"),
-            StoreResource::State => self.root.join("states"),
-            StoreResource::Lock => {
-                return Self::list_directory(&self.root.join("locks"), None, each).map(drop);
-            }
-        };
+        let directory = self.root.join(plural(resource));
+        if resource == StoreResource::Lock {
+            return Self::list_directory(&directory, None, each).map(drop);
+        }
         // A store without this directory is no store: a disk that is not
         // mounted must not look like an empty one.
         fs::metadata(&directory).at("list", &directory)?;
@@ -473,15 +438,10 @@ impl Store for FsStore {
 
 impl Drop for FsStore {
     fn drop(&mut self) {
-        for upload in &self.uploads {
+        for upload in self.uploads.iter() {
             let _ = fs::remove_file(&upload.path);
         }
     }
-}
-
-fn unknown_upload(root: &Path) -> HostsError {
-    let path = root.as_os_str().as_bytes();
-    HostsError::rule(HostErrorKind::Other, "write to", path, "no such upload is under way")
 }
 
 /// When something was changed last.
@@ -651,7 +611,7 @@ mod tests {
         gone.iter().chain(&stay).for_each(|name| put(name, old));
         put("packfiles/tmp.0000000000000002", now - week + std::time::Duration::from_secs(60));
         let alive = store.begin(StoreResource::Packfile).unwrap();
-        let path = store.upload(alive).unwrap().path.clone();
+        let path = store.uploads.of(alive).unwrap().path.clone();
         File::open(&path).unwrap().set_modified(old).unwrap();
         for number in 0..100 {
             put(&format!("states/tmp.1{number:015x}"), old);

@@ -1,7 +1,7 @@
 //! [`Connection`]: commands and replies.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use super::reply::{Reply, ReplyParser};
 use super::settings::{Settings, TlsMode};
 use super::wire::{Lines, NoLine, Wire};
 use crate::error::HostsError;
+use crate::reach::{self, Unreached};
 
 /// How long a reply is waited for that only says why something else failed.
 const REASON_TIME: Duration = Duration::from_secs(5);
@@ -391,19 +392,18 @@ fn client_of(settings: &mut Settings) -> Result<Arc<ClientConfig>, Failure> {
 }
 
 fn connect(settings: &Settings) -> Result<TcpStream, Failure> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    let until = Instant::now() + settings.connect_timeout;
-    for address in (settings.host.as_str(), settings.port).to_socket_addrs()? {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
+    let (host, time) = (&settings.host, settings.connect_timeout);
+    let reached = reach::connect(host, settings.port, time, || settings.limits.is_over());
+    reached.map_err(|unreached| match unreached {
+        Unreached::Name(_, error) | Unreached::Address(_, error) => Failure::Lost(error),
+        Unreached::NoAddress(_) => {
+            Failure::Lost(io::Error::new(io::ErrorKind::NotFound, unreached.to_string()))
         }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+        Unreached::Late => {
+            Failure::Lost(io::Error::new(io::ErrorKind::TimedOut, unreached.to_string()))
         }
-    }
-    Err(Failure::Lost(last))
+        Unreached::Stopped => Failure::Rule(HostErrorKind::Other, "it was told to stop"),
+    })
 }
 
 /// Words of a server in one line, without what a terminal would do with them.

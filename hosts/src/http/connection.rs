@@ -2,16 +2,19 @@
 //! TLS, that never waits for longer than it should.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
+use tiroir_core::host::HostErrorKind;
 
 use super::Endpoint;
-use super::error::{HttpError, shown};
+use super::error::HttpError;
+use crate::error::HostsError;
 use crate::rate::Limits;
+use crate::reach::{self, Unreached};
 
 /// Bytes read ahead, at most.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -149,7 +152,7 @@ impl Connection {
         timeouts: Timeouts,
         limits: &Limits,
     ) -> Result<Self, HttpError> {
-        let tcp = connect(endpoint, timeouts.connect)?;
+        let tcp = connect(endpoint, timeouts.connect, limits)?;
         // Requests are written whole: nothing is gained by waiting for more.
         let _ = tcp.set_nodelay(true);
         let socket = Socket {
@@ -376,29 +379,19 @@ impl Connection {
     }
 }
 
-fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<TcpStream, HttpError> {
-    let place = (endpoint.host.as_str(), endpoint.port());
-    let addresses = place.to_socket_addrs().map_err(|error| {
-        HttpError::Unreachable(format!(
-            "the address of {} is not known ({})",
-            endpoint.host,
-            shown(&error)
-        ))
-    })?;
-    let start = Instant::now();
-    let mut last = "the host has no address".to_owned();
-    for address in addresses {
-        let left = timeout.saturating_sub(start.elapsed());
-        if left < Duration::from_millis(1) {
-            last = "time-out while connecting".to_owned();
-            break;
+fn connect(
+    endpoint: &Endpoint,
+    timeout: Duration,
+    limits: &Limits,
+) -> Result<TcpStream, HttpError> {
+    let reached = reach::connect(&endpoint.host, endpoint.port(), timeout, || limits.is_over());
+    reached.map_err(|unreached| match unreached {
+        Unreached::Stopped => {
+            let (host, rule) = (endpoint.host.as_bytes(), "it was told to stop");
+            HttpError::Local(HostsError::rule(HostErrorKind::Other, "connect to", host, rule))
         }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = format!("no connection to {address} ({})", shown(&error)),
-        }
-    }
-    Err(HttpError::Unreachable(last))
+        unreached => HttpError::Unreachable(unreached.to_string()),
+    })
 }
 
 fn agree(

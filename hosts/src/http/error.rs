@@ -4,7 +4,7 @@ use std::io;
 
 use tiroir_core::host::HostErrorKind;
 
-use crate::error::HostsError;
+use crate::error::{HostsError, without_number};
 
 /// Why a request has no answer.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl HttpError {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut(doing),
             io::ErrorKind::UnexpectedEof => Self::Lost("the server ended the connection".into()),
-            _ => Self::Lost(format!("the connection broke ({})", shown(error))),
+            _ => Self::Lost(format!("the connection broke ({})", without_number(error))),
         }
     }
 
@@ -59,10 +59,4 @@ impl HttpError {
             Self::Local(error) => error,
         }
     }
-}
-
-/// An error of the operating system without its number.
-pub(crate) fn shown(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error ").next().unwrap_or_default().to_owned()
 }

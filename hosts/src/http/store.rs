@@ -16,21 +16,26 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use tiroir_core::host::{HostError as _, HostErrorKind};
-use tiroir_core::mac::{MAC_BYTES, Mac};
+use tiroir_core::mac::Mac;
 use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
 use zeroize::Zeroizing;
 
+use self::names::NameList;
+use self::requests::Purpose;
 use super::Endpoint;
-use super::client::{Client, Payload, Request};
+use super::client::{Client, Payload};
 use super::error::HttpError;
-use super::head::start_of_range;
 use super::response::Response;
-use super::retry::{Attempts, asked_pause};
 use crate::address::Address;
 use crate::error::{HostsError, Result};
 use crate::options::Options;
 use crate::rate::Limits;
-use crate::staging::Staged;
+use crate::resources::{Uploads, plural};
+use crate::staging::{Staged, Upload};
+
+pub(crate) mod names;
+mod reading;
+mod requests;
 
 /// Options that are read here and in [`crate::tls`]. The first two are stock's.
 pub const OPTIONS: [&str; 6] = [
@@ -41,27 +46,6 @@ pub const OPTIONS: [&str; 6] = [
     "tls_fingerprint",
     "tls_insecure_no_verify",
 ];
-
-/// Bytes of a packfile asked for at once when one reads on and on, at most. The
-/// server holds as many in its memory.
-const WINDOW_BYTES_MAX: u64 = 1 << 20;
-
-/// Words of a refusal that are read, in bytes.
-const WORDS_BYTES_MAX: usize = 512;
-
-/// Longest state or lock that is fetched, in bytes.
-const WHOLE_BYTES_MAX: u64 = 4 << 30;
-
-/// Longest packfile, in bytes.
-const PACKFILE_BYTES_MAX: u64 = 1 << 40;
-
-/// A resource being written.
-#[derive(Debug)]
-struct Upload {
-    id: UploadId,
-    resource: StoreResource,
-    staged: Staged,
-}
 
 /// A part of a packfile being read.
 #[derive(Debug)]
@@ -85,8 +69,7 @@ pub struct HttpStore {
     path: String,
     headers: Vec<(String, Zeroizing<String>)>,
     spool_directory: PathBuf,
-    uploads: Vec<Upload>,
-    next_upload: u32,
+    uploads: Uploads<Upload>,
     open: Option<Open>,
     /// A state or lock that was fetched.
     whole: Option<(StoreResource, Mac, Staged)>,
@@ -97,13 +80,6 @@ pub struct HttpStore {
     is_opened: bool,
     /// The server has said that it does ranges as HTTP has them.
     has_ranges: bool,
-}
-
-/// What a request is for, in errors.
-#[derive(Clone, Copy)]
-struct Purpose<'p> {
-    operation: &'static str,
-    target: &'p str,
 }
 
 impl HttpStore {
@@ -135,8 +111,7 @@ impl HttpStore {
             path: escaped(path),
             headers,
             spool_directory: spool_directory.into(),
-            uploads: Vec::new(),
-            next_upload: 0,
+            uploads: Uploads::default(),
             open: None,
             whole: None,
             read_on: None,
@@ -165,82 +140,10 @@ impl HttpStore {
     }
 
     fn target(&self, resource: StoreResource, name: Option<&Mac>) -> String {
-        let kind = match resource {
-            StoreResource::Packfile => "packfiles",
-            StoreResource::State => "states",
-            StoreResource::Lock => "locks",
-        };
+        let kind = plural(resource);
         match name {
             Some(name) => format!("{}/resources/{kind}/{name}", self.path),
             None => format!("{}/resources/{kind}", self.path),
-        }
-    }
-
-    /// Makes a request until it succeeds, is refused, or was made often enough.
-    fn call(
-        &mut self,
-        purpose: Purpose<'_>,
-        method: &'static str,
-        range: Option<String>,
-        payload: &Payload<'_>,
-    ) -> Result<Response> {
-        let mut headers = self.headers.clone();
-        if let Some(range) = range {
-            headers.push(("Range".to_owned(), Zeroizing::new(range)));
-            if !self.has_ranges {
-                // Stock's clients say so in each request, and are known by it.
-                let json = "application/json".to_owned();
-                headers.push(("Content-Type".to_owned(), Zeroizing::new(json)));
-            }
-        }
-        let mut attempts = Attempts::new();
-        loop {
-            let payload = payload.clone();
-            let request = Request { method, target: purpose.target, headers: &headers, payload };
-            let response = match self.client.send(&request) {
-                Ok(response) => response,
-                Err(error) if error.is_transient() && attempts.again(None) => continue,
-                Err(error) => return Err(self.broken(error, purpose)),
-            };
-            match response.status() {
-                200 | 206 | 416 => return Ok(response),
-                // Not 500: that is all that this server has.
-                429 | 502 | 503 | 504 => {
-                    let pause = asked_pause(response.head().header("retry-after"));
-                    if attempts.again(pause) {
-                        continue;
-                    }
-                }
-                _ => {}
-            }
-            return Err(self.refused(response, purpose));
-        }
-    }
-
-    fn broken(&self, error: HttpError, purpose: Purpose<'_>) -> HostsError {
-        error.at(purpose.operation, self.shown(purpose.target).as_bytes())
-    }
-
-    fn refused(&mut self, mut response: Response, purpose: Purpose<'_>) -> HostsError {
-        let status = response.status();
-        let words = response.read_start(WORDS_BYTES_MAX).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words).into_owned();
-        let elsewhere = response.head().header("location").unwrap_or_default().to_owned();
-        self.client.finish(response);
-        let shown = self.shown(purpose.target);
-        let remote = |kind, words: &dyn fmt::Display| {
-            HostsError::remote(kind, purpose.operation, shown.as_bytes(), words)
-        };
-        match status {
-            300..=399 => remote(
-                HostErrorKind::Other,
-                &format_args!(
-                    "the server is elsewhere ({elsewhere}). Nothing is sent there: give that location"
-                ),
-            ),
-            _ => {
-                remote(kind_of(status, &words), &format_args!("{} (status {status})", words.trim()))
-            }
         }
     }
 
@@ -262,18 +165,6 @@ impl HttpStore {
         self.has_ranges = response.head().header("accept-ranges") == Some("bytes");
     }
 
-    fn take_upload(&mut self, id: UploadId) -> Result<Upload> {
-        match self.uploads.iter().position(|upload| upload.id == id) {
-            Some(index) => Ok(self.uploads.swap_remove(index)),
-            None => Err(self.unknown_upload()),
-        }
-    }
-
-    fn unknown_upload(&self) -> HostsError {
-        let rule = "there is no such upload";
-        HostsError::rule(HostErrorKind::Other, "write to", self.location().as_bytes(), rule)
-    }
-
     /// Ends what is being read.
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
@@ -292,174 +183,12 @@ impl HttpStore {
             self.whole = None;
         }
     }
-
-    /// Fetches a state or a lock.
-    fn fetch(&mut self, resource: StoreResource, name: &Mac) -> Result<()> {
-        self.whole = None;
-        let target = self.target(resource, Some(name));
-        let purpose = Purpose { operation: "read", target: &target };
-        let (mut staged, mut attempts) = (Staged::new(&self.spool_directory), Attempts::new());
-        let mut piece = vec![0; 16 * 1024];
-        'again: loop {
-            let mut response = self.call(purpose, "GET", None, &Payload::None)?;
-            staged.clear();
-            loop {
-                match response.read(&mut piece) {
-                    Ok(0) => break,
-                    Ok(read) => staged.write(&piece[..read])?,
-                    Err(error) if error.is_transient() && attempts.again(None) => continue 'again,
-                    Err(error) => return Err(self.broken(error, purpose)),
-                }
-                if staged.len() > WHOLE_BYTES_MAX {
-                    return Err(self.broken(HttpError::Malformed("it is too long"), purpose));
-                }
-            }
-            self.client.finish(response);
-            self.whole = Some((resource, *name, staged));
-            return Ok(());
-        }
-    }
-
-    /// Asks for a part of a packfile.
-    fn ask(&mut self, name: &Mac, at: u64, count: u64) -> Result<Open> {
-        self.wake()?;
-        let target = self.target(StoreResource::Packfile, Some(name));
-        let purpose = Purpose { operation: "read", target: &target };
-        let end = at.saturating_add(count.clamp(1, WINDOW_BYTES_MAX));
-        let last = if self.has_ranges { end - 1 } else { end };
-        let range = format!("bytes={at}-{last}");
-        let response = self.call(purpose, "GET", Some(range), &Payload::None)?;
-        let is_it = match response.status() {
-            206 => {
-                let part = response.head().header("content-range").and_then(start_of_range);
-                self.has_ranges && part == Some(at)
-            }
-            // Behind the end.
-            416 => self.has_ranges,
-            _ => !self.has_ranges,
-        };
-        if !is_it {
-            let error = HttpError::Malformed("it is not the part that was asked for");
-            return Err(self.broken(error, purpose));
-        }
-        Ok(Open { name: *name, at, end, response })
-    }
-
-    /// Reads a part of a packfile.
-    fn get_packfile(&mut self, name: &Mac, offset_bytes: u64, into: &mut [u8]) -> Result<usize> {
-        let reads_on = self.read_on == Some((*name, offset_bytes));
-        self.window_bytes = match reads_on {
-            true => (self.window_bytes * 4).max(4 * into.len() as u64).min(WINDOW_BYTES_MAX),
-            false => 0,
-        };
-        let (mut filled, mut attempts) = (0, Attempts::new());
-        while filled < into.len() {
-            let at = offset_bytes.saturating_add(filled as u64);
-            if at >= PACKFILE_BYTES_MAX {
-                break;
-            }
-            match self.read_packfile(name, at, &mut into[filled..])? {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) => {
-                    self.open = None;
-                    if !error.is_transient() || !attempts.again(None) {
-                        let target = self.target(StoreResource::Packfile, Some(name));
-                        return Err(
-                            self.broken(error, Purpose { operation: "read", target: &target })
-                        );
-                    }
-                }
-            }
-        }
-        self.read_on = Some((*name, offset_bytes.saturating_add(filled as u64)));
-        Ok(filled)
-    }
-
-    /// Reads what comes next at `at`; 0 at the end of the packfile. The inner
-    /// error is of the connection.
-    fn read_packfile(
-        &mut self,
-        name: &Mac,
-        at: u64,
-        into: &mut [u8],
-    ) -> Result<std::result::Result<usize, HttpError>> {
-        let is_there = |open: &Open| open.name == *name && open.at == at && open.at < open.end;
-        if !self.open.as_ref().is_some_and(is_there) {
-            self.close();
-            let count = self.window_bytes.max(into.len() as u64);
-            self.open = Some(self.ask(name, at, count)?);
-        }
-        let Some(open) = &mut self.open else { return Ok(Ok(0)) };
-        if open.response.status() == 416 {
-            return Ok(Ok(0));
-        }
-        let left = usize::try_from(open.end - open.at).unwrap_or(usize::MAX);
-        let count = left.min(into.len());
-        let read = open.response.read(&mut into[..count]);
-        if let Ok(read) = read {
-            open.at += read as u64;
-        }
-        Ok(read)
-    }
-
-    /// Length of a resource, by `HEAD`, which stock's server does not understand.
-    fn told_size(&mut self, resource: StoreResource, name: &Mac) -> Result<u64> {
-        let target = self.target(resource, Some(name));
-        let purpose = Purpose { operation: "inspect", target: &target };
-        let response = self.call(purpose, "HEAD", None, &Payload::None)?;
-        let length = response.head().declared_length();
-        let length =
-            length.and_then(|length| length.ok_or(HttpError::Malformed("it tells no length")));
-        self.client.finish(response);
-        length.map_err(|error| self.broken(error, purpose))
-    }
-
-    /// Length of a packfile of stock's server. It does not tell it: it is found by
-    /// asking for bytes here and there, some forty times for one of 20 MiB.
-    fn packfile_size(&mut self, name: &Mac) -> Result<u64> {
-        let mut one = [0];
-        // A byte is at `low` - 1, and none at `high`.
-        let (mut low, mut high) = (0, 1);
-        while self.get_packfile(name, high, &mut one)? == 1 {
-            low = high + 1;
-            high = (high * 2).max(64 * 1024);
-            if high >= PACKFILE_BYTES_MAX {
-                let target = self.target(StoreResource::Packfile, Some(name));
-                let purpose = Purpose { operation: "inspect", target: &target };
-                return Err(self.broken(HttpError::Malformed("it never ends"), purpose));
-            }
-        }
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.get_packfile(name, middle, &mut one)? {
-                0 => high = middle,
-                _ => low = middle + 1,
-            }
-        }
-        Ok(low)
-    }
 }
 
 impl fmt::Debug for HttpStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Headers hold the token.
         f.debug_struct("HttpStore").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// What the words of a server mean that has one status for everything.
-fn kind_of(status: u16, words: &str) -> HostErrorKind {
-    const ABSENT: [&str; 4] = ["no such file", "not found", "does not exist", "no rows in result"];
-    match status {
-        401 | 403 => HostErrorKind::PermissionDenied,
-        404 => HostErrorKind::NotFound,
-        409 => HostErrorKind::AlreadyExists,
-        507 => HostErrorKind::NoSpace,
-        500 if ABSENT.iter().any(|text| words.contains(text)) => HostErrorKind::NotFound,
-        500 if words.contains("no space left") || words.contains("quota") => HostErrorKind::NoSpace,
-        500 if words.contains("permission denied") => HostErrorKind::PermissionDenied,
-        _ => HostErrorKind::Other,
     }
 }
 
@@ -474,69 +203,6 @@ fn escaped(path: &[u8]) -> String {
         }
         text
     })
-}
-
-/// Reads a list of names in JSON, byte by byte.
-#[derive(Debug, Default)]
-pub(crate) struct NameList {
-    state: ListState,
-    digits: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum ListState {
-    /// Before the bracket.
-    #[default]
-    Start,
-    /// Behind the bracket: a name, or the end.
-    First,
-    /// Behind a comma.
-    Next,
-    /// In a name.
-    Name,
-    /// Behind a name.
-    Behind,
-    /// Behind the end.
-    End,
-}
-
-impl NameList {
-    /// Takes in a byte, and returns the name that it ends.
-    fn push(&mut self, byte: u8) -> std::result::Result<Option<Mac>, HttpError> {
-        use ListState::{Behind, End, First, Name, Next, Start};
-        let wrong = || HttpError::Malformed("it is no list of names");
-        self.state = match (self.state, byte) {
-            (Name, b'"') => {
-                let name = Mac::from_hex(&self.digits).ok_or_else(wrong)?;
-                self.state = Behind;
-                return Ok(Some(name));
-            }
-            (Name, _) if self.digits.len() < 2 * MAC_BYTES => {
-                self.digits.push(byte);
-                Name
-            }
-            (state, b' ' | b'\t' | b'\r' | b'\n') if state != Name => state,
-            (Start, b'[') => First,
-            (First | Next, b'"') => {
-                self.digits.clear();
-                Name
-            }
-            (Behind, b',') => Next,
-            (First | Behind, b']') => End,
-            _ => return Err(wrong()),
-        };
-        Ok(None)
-    }
-
-    /// Reads a whole list: for tests.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn parse(bytes: &[u8]) -> Option<usize> {
-        let (mut list, mut count) = (Self::default(), 0);
-        for &byte in bytes {
-            count += usize::from(list.push(byte).ok()?.is_some());
-        }
-        (list.state == ListState::End).then_some(count)
-    }
 }
 
 impl Store for HttpStore {
@@ -570,22 +236,15 @@ impl Store for HttpStore {
     }
 
     fn begin(&mut self, resource: StoreResource) -> Result<UploadId> {
-        let id = UploadId(self.next_upload);
-        self.next_upload = self.next_upload.wrapping_add(1);
-        let staged = Staged::new(&self.spool_directory);
-        self.uploads.push(Upload { id, resource, staged });
-        Ok(id)
+        self.uploads.begin(|| Ok(Upload::new(resource, &self.spool_directory)))
     }
 
     fn write(&mut self, upload: UploadId, bytes: &[u8]) -> Result<()> {
-        match self.uploads.iter_mut().find(|held| held.id == upload) {
-            Some(held) => held.staged.write(bytes),
-            None => Err(self.unknown_upload()),
-        }
+        self.uploads.of(upload)?.staged.write(bytes)
     }
 
     fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
-        let upload = self.take_upload(upload)?;
+        let upload = self.uploads.take(upload)?;
         self.forget(upload.resource, name);
         self.wake()?;
         let target = self.target(upload.resource, Some(name));
@@ -598,7 +257,7 @@ impl Store for HttpStore {
 
     fn abort(&mut self, upload: UploadId) {
         // Nothing of it is on the server.
-        let _ = self.take_upload(upload);
+        let _ = self.uploads.take(upload);
     }
 
     fn size(&mut self, resource: StoreResource, name: &Mac) -> Result<Option<u64>> {
@@ -664,7 +323,7 @@ impl Store for HttpStore {
             }
         }
         self.client.finish(response);
-        if list.state != ListState::End {
+        if !list.is_whole() {
             return Err(self.broken(HttpError::Malformed("a list of names has no end"), purpose));
         }
         Ok(())
@@ -730,36 +389,5 @@ mod tests {
         assert!(other.heads().is_empty());
         let head = &server.heads()[0];
         assert!(head.contains("Authorization: Bearer hunter2\r\n"), "{head}");
-    }
-
-    #[test]
-    fn lists_of_names() {
-        let name = format!("\"{}\"", "ab".repeat(32));
-        assert_eq!(NameList::parse(b"[]\n"), Some(0));
-        assert_eq!(NameList::parse(format!("[{name}, {name}]").as_bytes()), Some(2));
-        let long = format!("[\"{}\"]", "ab".repeat(33));
-        for text in [
-            "",
-            "[",
-            "null",
-            "[,]",
-            "[\"ab\"]",
-            "[]x",
-            &long,
-            &format!("[{name}{name}]"),
-            &format!("[{name},]"),
-        ] {
-            assert_eq!(NameList::parse(text.as_bytes()), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn words_of_the_server() {
-        let absent = "open /srv/states/00/00: no such file or directory\n";
-        assert_eq!(kind_of(500, absent), HostErrorKind::NotFound);
-        assert_eq!(kind_of(500, "packfile not found"), HostErrorKind::NotFound);
-        assert_eq!(kind_of(500, "write: no space left on device"), HostErrorKind::NoSpace);
-        assert_eq!(kind_of(403, "not allowed to delete"), HostErrorKind::PermissionDenied);
-        assert_eq!(kind_of(500, "?"), HostErrorKind::Other);
     }
 }

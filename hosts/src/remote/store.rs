@@ -20,6 +20,7 @@ use super::{EntryKind, NewAttributes, ReadId, RemoteFiles, WriteId};
 use crate::abandoned::{REMOVED_MAX, TEMPORARY, is_idle, is_temporary};
 use crate::env::random_suffix;
 use crate::error::{HostsError, Result};
+use crate::resources::{OpenFiles, Uploads, plural};
 use crate::warn::Warnings;
 
 /// Packfiles and states that are kept open to be read.
@@ -28,28 +29,17 @@ const OPEN_FILES_MAX: usize = 6;
 /// A resource being written.
 #[derive(Debug)]
 struct Upload {
-    id: UploadId,
     resource: StoreResource,
     file: WriteId,
     path: Vec<u8>,
-}
-
-/// A resource being read.
-#[derive(Debug)]
-struct Open {
-    resource: StoreResource,
-    name: Mac,
-    file: ReadId,
 }
 
 /// Store in a directory of a server. Takes what its [`RemoteFiles`] takes.
 pub struct FilesStore {
     files: Box<dyn RemoteFiles>,
     root: Vec<u8>,
-    uploads: Vec<Upload>,
-    next_upload: u32,
-    /// The one used last comes last.
-    open: Vec<Open>,
+    uploads: Uploads<Upload>,
+    open: OpenFiles<ReadId>,
     warnings: Warnings,
     warned_of_sync: bool,
     is_flat: bool,
@@ -71,9 +61,8 @@ impl FilesStore {
         Self {
             files,
             root: root.strip_suffix(b"/").unwrap_or(root).to_vec(),
-            uploads: Vec::new(),
-            next_upload: 0,
-            open: Vec::new(),
+            uploads: Uploads::default(),
+            open: OpenFiles::new(OPEN_FILES_MAX),
             warnings: Warnings::default(),
             warned_of_sync: false,
             is_flat: false,
@@ -132,13 +121,13 @@ impl FilesStore {
 
     /// Directory that holds a resource under its name.
     fn directory_of(&self, resource: StoreResource, name: &Mac) -> Vec<u8> {
-        let kind = match resource {
-            StoreResource::Packfile => "packfiles",
-            StoreResource::State => "states",
-            StoreResource::Lock => return join(&self.root, "locks"),
-        };
-        let directory = join(&self.root, kind);
-        if self.is_flat { directory } else { join(&directory, &format!("{name:.1}")) }
+        let directory = join(&self.root, plural(resource));
+        match resource {
+            StoreResource::Packfile | StoreResource::State if !self.is_flat => {
+                join(&directory, &format!("{name:.1}"))
+            }
+            _ => directory,
+        }
     }
 
     fn path_of(&self, resource: StoreResource, name: &Mac) -> Vec<u8> {
@@ -147,12 +136,13 @@ impl FilesStore {
 
     /// A name for something that is not finished.
     fn temporary(&self, resource: StoreResource) -> Result<Vec<u8>> {
-        let directory = match resource {
-            StoreResource::Packfile if !self.is_flat => "packfiles/",
-            StoreResource::State if !self.is_flat => "states/",
-            _ => "",
-        };
-        Ok(join(&self.root, &format!("{directory}{TEMPORARY}{}", random_suffix()?)))
+        let name = format!("{TEMPORARY}{}", random_suffix()?);
+        Ok(match resource {
+            StoreResource::Packfile | StoreResource::State if !self.is_flat => {
+                join(&join(&self.root, plural(resource)), &name)
+            }
+            _ => join(&self.root, &name),
+        })
     }
 
     /// Removes what nobody has written to for a week. Names of a directory are taken
@@ -198,18 +188,6 @@ impl FilesStore {
         Ok(())
     }
 
-    fn take_upload(&mut self, id: UploadId) -> Result<Upload> {
-        match self.uploads.iter().position(|upload| upload.id == id) {
-            Some(index) => Ok(self.uploads.swap_remove(index)),
-            None => Err(self.unknown_upload()),
-        }
-    }
-
-    fn unknown_upload(&self) -> HostsError {
-        let rule = "it is no upload that is under way";
-        HostsError::rule(HostErrorKind::Other, "write to", &self.root, rule)
-    }
-
     /// Gives a written file its name.
     fn publish(&mut self, from: &[u8], resource: StoreResource, name: &Mac) -> Result<()> {
         let path = self.path_of(resource, name);
@@ -227,32 +205,27 @@ impl FilesStore {
 
     /// Closes a resource that is no longer what it was.
     fn forget(&mut self, resource: StoreResource, name: &Mac) {
-        let is_it = |open: &Open| open.resource == resource && open.name == *name;
-        while let Some(at) = self.open.iter().position(is_it) {
-            let open = self.open.remove(at);
-            self.files.close(open.file);
+        if let Some(file) = self.open.take(resource, name) {
+            self.files.close(file);
         }
     }
 
     /// Opens a resource, or finds it open. Locks change under their names and
     /// are opened each time.
     fn open(&mut self, resource: StoreResource, name: &Mac) -> Result<ReadId> {
-        let held = self.open.iter().position(|o| o.resource == resource && o.name == *name);
-        let open = match held {
-            Some(index) if resource != StoreResource::Lock => self.open.remove(index),
-            _ => {
-                self.forget(resource, name);
-                if self.open.len() == OPEN_FILES_MAX {
-                    let oldest = self.open.remove(0);
-                    self.files.close(oldest.file);
+        if resource == StoreResource::Lock {
+            self.forget(resource, name);
+        }
+        let file = match self.open.take(resource, name) {
+            Some(file) => file,
+            None => {
+                if let Some(oldest) = self.open.make_room() {
+                    self.files.close(oldest);
                 }
-                let file = self.files.open(&self.path_of(resource, name))?;
-                Open { resource, name: *name, file }
+                self.files.open(&self.path_of(resource, name))?
             }
         };
-        let file = open.file;
-        self.open.push(open);
-        Ok(file)
+        Ok(*self.open.put(resource, name, file))
     }
 
     /// Makes the root, and what leads to it; refuses one with something in it.
@@ -402,22 +375,18 @@ impl Store for FilesStore {
     fn begin(&mut self, resource: StoreResource) -> Result<UploadId> {
         self.warn_of_sync()?;
         let path = self.temporary(resource)?;
-        let file = self.files.create(&path)?;
-        let id = UploadId(self.next_upload);
-        self.next_upload = self.next_upload.wrapping_add(1);
-        self.uploads.push(Upload { id, resource, file, path });
-        Ok(id)
+        self.uploads.begin(|| {
+            let file = self.files.create(&path)?;
+            Ok(Upload { resource, file, path })
+        })
     }
 
     fn write(&mut self, upload: UploadId, bytes: &[u8]) -> Result<()> {
-        match self.uploads.iter().find(|other| other.id == upload) {
-            Some(upload) => self.files.write(upload.file, bytes),
-            None => Err(self.unknown_upload()),
-        }
+        self.files.write(self.uploads.of(upload)?.file, bytes)
     }
 
     fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
-        let Upload { resource, file, path, .. } = self.take_upload(upload)?;
+        let Upload { resource, file, path } = self.uploads.take(upload)?;
         let finished = self.files.finish(file, &NewAttributes::default(), true);
         let published = finished.and_then(|()| self.publish(&path, resource, name));
         if published.is_err() {
@@ -427,7 +396,7 @@ impl Store for FilesStore {
     }
 
     fn abort(&mut self, upload: UploadId) {
-        if let Ok(upload) = self.take_upload(upload) {
+        if let Ok(upload) = self.uploads.take(upload) {
             self.files.discard(upload.file);
         }
     }
@@ -467,20 +436,13 @@ impl Store for FilesStore {
         resource: StoreResource,
         each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
     ) -> Result<()> {
-        let kind = match resource {
-            StoreResource::Packfile => "packfiles",
-            StoreResource::State => "states",
-            StoreResource::Lock => {
-                let directory = join(&self.root, "locks");
-                return self.list_directory(&directory, None, each).map(|_| ());
-            }
-        };
-        if self.is_flat {
-            return self.list_directory(&join(&self.root, kind), None, each).map(|_| ());
+        let directory = join(&self.root, plural(resource));
+        if self.is_flat || resource == StoreResource::Lock {
+            return self.list_directory(&directory, None, each).map(|_| ());
         }
         for first in 0..=u8::MAX {
-            let directory = join(&self.root, &format!("{kind}/{first:02x}"));
-            if self.list_directory(&directory, Some(first), each)?.is_break() {
+            let inner = join(&directory, &format!("{first:02x}"));
+            if self.list_directory(&inner, Some(first), each)?.is_break() {
                 break;
             }
         }

@@ -29,7 +29,8 @@ use crate::http::response::Response;
 use crate::http::retry::Attempts;
 use crate::options::{Options, refused};
 use crate::rate::Limits;
-use crate::staging::Staged;
+use crate::resources::{Uploads, plural};
+use crate::staging::{Staged, Upload};
 
 /// Storage classes that stock knows.
 const CLASSES: [&str; 8] = [
@@ -59,14 +60,6 @@ struct Retention {
     days: u32,
 }
 
-/// A resource being written.
-#[derive(Debug)]
-struct Upload {
-    id: UploadId,
-    resource: StoreResource,
-    staged: Staged,
-}
-
 /// A resource being read.
 #[derive(Debug)]
 struct Open {
@@ -91,8 +84,7 @@ pub struct S3Store {
     spool_directory: PathBuf,
     class: &'static str,
     retention: Option<Retention>,
-    uploads: Vec<Upload>,
-    next_upload: u32,
+    uploads: Uploads<Upload>,
     open: Option<Open>,
     /// Where the last read ended, and how much was asked for at once.
     read_on: Option<(StoreResource, Mac, u64)>,
@@ -119,8 +111,7 @@ impl S3Store {
             spool_directory: spool_directory.into(),
             class,
             retention: retention(options)?,
-            uploads: Vec::new(),
-            next_upload: 0,
+            uploads: Uploads::default(),
             open: None,
             read_on: None,
             window_bytes: 0,
@@ -141,10 +132,10 @@ impl S3Store {
     }
 
     fn key(&self, resource: StoreResource, name: &Mac) -> Vec<u8> {
+        let kind = plural(resource);
         self.s3.place.key(&match resource {
-            StoreResource::Packfile => format!("packfiles/{name:.1}/{name}"),
-            StoreResource::State => format!("states/{name:.1}/{name}"),
-            StoreResource::Lock => format!("locks/{name}"),
+            StoreResource::Lock => format!("{kind}/{name}"),
+            _ => format!("{kind}/{name:.1}/{name}"),
         })
     }
 
@@ -174,18 +165,6 @@ impl S3Store {
             push("x-amz-object-lock-retain-until-date", rfc3339(until));
         }
         headers
-    }
-
-    fn take_upload(&mut self, id: UploadId) -> Result<Upload> {
-        match self.uploads.iter().position(|upload| upload.id == id) {
-            Some(index) => Ok(self.uploads.swap_remove(index)),
-            None => Err(self.unknown_upload()),
-        }
-    }
-
-    fn unknown_upload(&self) -> HostsError {
-        let rule = "there is no such upload";
-        HostsError::rule(HostErrorKind::Other, "write to", self.location().as_bytes(), rule)
     }
 
     /// Ends what is being read.
@@ -375,22 +354,15 @@ impl Store for S3Store {
     }
 
     fn begin(&mut self, resource: StoreResource) -> Result<UploadId> {
-        let id = UploadId(self.next_upload);
-        self.next_upload = self.next_upload.wrapping_add(1);
-        let staged = Staged::new(&self.spool_directory);
-        self.uploads.push(Upload { id, resource, staged });
-        Ok(id)
+        self.uploads.begin(|| Ok(Upload::new(resource, &self.spool_directory)))
     }
 
     fn write(&mut self, upload: UploadId, bytes: &[u8]) -> Result<()> {
-        match self.uploads.iter_mut().find(|held| held.id == upload) {
-            Some(held) => held.staged.write(bytes),
-            None => Err(self.unknown_upload()),
-        }
+        self.uploads.of(upload)?.staged.write(bytes)
     }
 
     fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
-        let upload = self.take_upload(upload)?;
+        let upload = self.uploads.take(upload)?;
         self.forget(upload.resource, name);
         let key = self.key(upload.resource, name);
         let headers = self.headers(Some(upload.resource));
@@ -399,7 +371,7 @@ impl Store for S3Store {
 
     fn abort(&mut self, upload: UploadId) {
         // Nothing of it is on the server.
-        let _ = self.take_upload(upload);
+        let _ = self.uploads.take(upload);
     }
 
     fn size(&mut self, resource: StoreResource, name: &Mac) -> Result<Option<u64>> {
@@ -466,12 +438,7 @@ impl Store for S3Store {
         resource: StoreResource,
         each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
     ) -> Result<()> {
-        let name = match resource {
-            StoreResource::Packfile => "packfiles/",
-            StoreResource::State => "states/",
-            StoreResource::Lock => "locks/",
-        };
-        let prefix = self.s3.place.key(name);
+        let prefix = self.s3.place.key(&format!("{}/", plural(resource)));
         let query = Query { prefix: &prefix, by_directory: false, is_escaped: false };
         let is_flat = resource == StoreResource::Lock;
         self.s3.list(query, &mut |item| {

@@ -6,7 +6,7 @@
 //! what the other does not take.
 
 use std::fmt;
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ use super::login::{Credentials, log_in};
 use crate::address::Address;
 use crate::error::{Context as _, HostsError, Result};
 use crate::options::Options;
+use crate::reach::{self, Unreached};
 use crate::remote::patience::{self, Patience, TICK};
 
 /// Options that are read here, beside those of [`patience`]. Names are stock's
@@ -67,6 +68,9 @@ const COPY_BYTES: usize = 32 * 1024;
 
 /// Without anything from the server for so long, it is asked for a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// What is said when there is no connection after [`Patience::connect`].
+const LATE: &str = "no answer within the time for connecting (connect_timeout)";
 
 /// Most hosts on the way.
 const JUMPS_MAX: usize = 8;
@@ -318,10 +322,7 @@ impl Way {
         };
         runtime.block_on(async {
             let connected = tokio::time::timeout(self.patience.connect, self.connect()).await;
-            let connected = connected.unwrap_or_else(|_| {
-                let text = "no answer within the time for connecting (connect_timeout)";
-                Err(self.failed(text))
-            });
+            let connected = connected.unwrap_or_else(|_| Err(self.failed(LATE)));
             let (sessions, channel) = match connected {
                 Ok(connected) => connected,
                 Err(error) => {
@@ -392,28 +393,22 @@ impl Way {
         self.shake_hands(hop, stream).await
     }
 
-    /// Connects to the first of a host's addresses that answers. This thread has
-    /// nothing else to do.
+    /// Connects to a host by TCP. This thread has nothing else to do meanwhile.
     fn reach(&self, hop: &Hop) -> Result<TcpStream> {
-        let addresses = (hop.host.as_str(), hop.port).to_socket_addrs();
-        let addresses = addresses.map_err(|error| {
-            self.failed(format_args!("the name {} cannot be looked up: {error}", hop.host))
-        })?;
-        let mut last = None;
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, self.patience.connect) {
-                Ok(stream) => {
-                    let set = stream.set_nodelay(true).and(stream.set_nonblocking(true));
-                    set.at("connect to", &self.shown)?;
-                    return Ok(stream);
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        match last {
-            Some(error) => Err(HostsError::io("connect to", &self.shown, error)),
-            None => Err(self.failed(format_args!("the name {} has no address", hop.host))),
-        }
+        let (time, is_over) = (self.patience.connect, || self.patience.is_over());
+        let stream =
+            reach::connect(&hop.host, hop.port, time, is_over).map_err(
+                |unreached| match unreached {
+                    Unreached::Address(_, error) => {
+                        HostsError::io("connect to", &self.shown, error)
+                    }
+                    Unreached::Late => self.failed(LATE),
+                    unreached => self.failed(unreached),
+                },
+            )?;
+        let set = stream.set_nodelay(true).and(stream.set_nonblocking(true));
+        set.at("connect to", &self.shown)?;
+        Ok(stream)
     }
 
     /// Agrees on keys, and logs in.

@@ -34,6 +34,11 @@ struct Manners {
     listings: usize,
     /// What a directory holds, beside its files.
     names: Vec<Vec<u8>>,
+    /// So many of the names in an answer, and each only once, in another order over
+    /// each connection.
+    page: Option<usize>,
+    /// Connections from this one on are not closed.
+    whole_from: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,8 +64,16 @@ impl Double {
 impl Dial for Double {
     fn dial(&mut self) -> Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        *self.dialled.lock().unwrap() += 1;
-        let (disk, manners) = (Arc::clone(&self.disk), self.manners.lock().unwrap().clone());
+        let mut dialled = self.dialled.lock().unwrap();
+        *dialled += 1;
+        let (disk, mut manners) = (Arc::clone(&self.disk), self.manners.lock().unwrap().clone());
+        if manners.whole_from.is_some_and(|first| *dialled >= first) {
+            manners.cut_after = None;
+        }
+        if manners.page.is_some() {
+            let by = *dialled * 377 % manners.names.len();
+            manners.names.rotate_left(by);
+        }
         thread::spawn(move || {
             Server { stream: theirs, disk, manners, handles: BTreeMap::new() }.serve();
         });
@@ -143,18 +156,22 @@ impl Server {
             kind::READDIR => {
                 let (_, count) = self.handles.get_mut(&name).unwrap();
                 *count += 1;
-                if *count > self.manners.listings {
+                let names = match self.manners.page {
+                    Some(page) => self.manners.names.chunks(page).nth(*count - 1),
+                    None if *count > self.manners.listings => None,
+                    None => Some(&self.manners.names[..]),
+                };
+                let Some(names) = names else {
                     say(status::EOF);
-                } else {
-                    let names = &self.manners.names;
-                    let count = u32::try_from(names.len()).unwrap();
-                    let mut packet = Packet::new(&mut out, kind::NAME, id).u32(count);
-                    for name in names {
-                        packet =
-                            packet.string(name).string(b"long").attributes(None, Some(0o644), None);
-                    }
-                    packet.finish();
+                    return out;
+                };
+                let count = u32::try_from(names.len()).unwrap();
+                let mut packet = Packet::new(&mut out, kind::NAME, id).u32(count);
+                for name in names {
+                    packet =
+                        packet.string(name).string(b"long").attributes(None, Some(0o644), None);
                 }
+                packet.finish();
             }
             kind::READ => {
                 let (offset, length) = (fields.u64().unwrap(), fields.u32().unwrap());
@@ -321,6 +338,48 @@ fn a_link_that_breaks_is_made_again() {
         assert!(*double.dialled.lock().unwrap() > 3);
         assert_eq!(double.disk.lock().unwrap().len(), 1);
     }
+}
+
+/// Lists `count` names from a server whose first two connections break in the middle.
+fn list_over_breaks(count: usize, page: usize) -> (Result<()>, Vec<Vec<u8>>) {
+    let names: Vec<Vec<u8>> = (0..count).map(|n| format!("name-{n}").into_bytes()).collect();
+    let double = Double::new(Manners {
+        cut_after: Some(7),
+        whole_from: Some(3),
+        names,
+        page: Some(page),
+        ..Manners::default()
+    });
+    let mut listed = Vec::new();
+    let done = double.files().list(b"/", &mut |name, _| {
+        listed.push(name.to_vec());
+        Ok(())
+    });
+    (done, listed)
+}
+
+/// Each child comes once, whatever the order over the next link is.
+#[test]
+fn a_listing_that_breaks_goes_on() {
+    for count in [1000, 3000] {
+        let (done, listed) = list_over_breaks(count, 100);
+        done.unwrap();
+        assert_eq!(listed.len(), count);
+        assert_eq!(listed.into_iter().collect::<BTreeSet<_>>().len(), count);
+    }
+}
+
+/// When too much was given to be known again, it fails rather than give it twice.
+#[test]
+fn a_long_listing_that_breaks_fails() {
+    let (done, listed) = list_over_breaks(10_000, 1000);
+    let error = done.unwrap_err();
+    assert!(error.to_string().contains("closed"), "{error}");
+    assert!(listed.len() > super::listing::GIVEN_MAX);
+    assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), listed.len());
+    let (done, listed) = list_over_breaks(super::listing::GIVEN_MAX, 500);
+    done.unwrap();
+    assert_eq!(listed.len(), super::listing::GIVEN_MAX);
 }
 
 #[test]

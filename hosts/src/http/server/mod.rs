@@ -27,8 +27,7 @@ pub use exchange::{Broken, Exchange};
 pub use request::{LINE_BYTES_MAX, Request};
 pub use tls::Identity;
 
-use super::error::shown;
-use crate::error::{Context as _, HostsError, Result};
+use crate::error::{Context as _, HostsError, Result, without_number};
 use wait::{Shared, Waiting};
 
 /// Most connections at once, with those that wait for a worker or say nothing.
@@ -107,7 +106,9 @@ impl Server {
             "" => vec![(std::net::Ipv6Addr::UNSPECIFIED, port).into()],
             name => (name, port)
                 .to_socket_addrs()
-                .map_err(|error| failed(&format_args!("no such host ({})", shown(&error))))?
+                .map_err(|error| {
+                    failed(&format_args!("no such host ({})", without_number(&error)))
+                })?
                 .collect(),
         };
         addresses.sort_by_key(SocketAddr::is_ipv6);
@@ -116,7 +117,7 @@ impl Server {
             Err(_) if host.is_empty() => TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)),
             other => other,
         };
-        let listener = listener.map_err(|error| failed(&shown(&error)))?;
+        let listener = listener.map_err(|error| failed(&without_number(&error)))?;
         listener.set_nonblocking(true).at(LISTEN, place)?;
         let address = listener.local_addr().at(LISTEN, place)?;
         Ok(Self { listener, address, identity: None, workers: 1 })
