@@ -23,6 +23,48 @@ pub use remote_files::remote_files_contract;
 const RESOURCES: [StoreResource; 3] =
     [StoreResource::Packfile, StoreResource::State, StoreResource::Lock];
 
+/// Hands everything but CONFIG on to the store in a field: for stores that stand for a
+/// server and a client of it.
+#[macro_export]
+macro_rules! hand_on {
+    ($field:ident) => {
+        fn layout(&self) -> ::tiroir_core::store::Layout {
+            self.$field.layout()
+        }
+
+        $crate::hand_on! { $field:
+            begin(resource: ::tiroir_core::store::StoreResource)
+                -> Result<::tiroir_core::store::UploadId, Self::Error>;
+            write(upload: ::tiroir_core::store::UploadId, bytes: &[u8])
+                -> Result<(), Self::Error>;
+            commit(upload: ::tiroir_core::store::UploadId, name: &::tiroir_core::mac::Mac)
+                -> Result<(), Self::Error>;
+            abort(upload: ::tiroir_core::store::UploadId) -> ();
+            size(resource: ::tiroir_core::store::StoreResource, name: &::tiroir_core::mac::Mac)
+                -> Result<Option<u64>, Self::Error>;
+            get(
+                resource: ::tiroir_core::store::StoreResource,
+                name: &::tiroir_core::mac::Mac,
+                offset_bytes: u64,
+                into: &mut [u8]
+            ) -> Result<usize, Self::Error>;
+            list(
+                resource: ::tiroir_core::store::StoreResource,
+                each: &mut dyn FnMut(::tiroir_core::mac::Mac) -> ::core::ops::ControlFlow<()>
+            ) -> Result<(), Self::Error>;
+            delete(
+                resource: ::tiroir_core::store::StoreResource,
+                name: &::tiroir_core::mac::Mac
+            ) -> Result<(), Self::Error>;
+        }
+    };
+    ($field:ident: $($method:ident($($argument:ident: $kind:ty),*) -> $result:ty;)*) => {
+        $(fn $method(&mut self, $($argument: $kind),*) -> $result {
+            self.$field.$method($($argument),*)
+        })*
+    };
+}
+
 /// Checks that stores which `make` returns keep the contract. Each must be new:
 /// nothing may exist where it lies.
 ///

@@ -19,6 +19,10 @@ const ADDRESSES_MAX: usize = 16;
 /// Stack of the thread, of which looking up touches a few tens of KiB.
 const STACK_BYTES: usize = 256 * 1024;
 
+/// What is left of the time when the work was to stop already: who connects then ends
+/// in good order, and takes its lock away.
+const ENDING: Duration = Duration::from_secs(5);
+
 /// How often waiting looks up, whether it should end.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -54,7 +58,7 @@ impl fmt::Display for Unreached {
 }
 
 /// Connects to the first address of `host` that answers. All of it takes no longer
-/// than `time`, and ends when `is_over`, which is asked again and again.
+/// than `time`, and ends when `is_over` becomes true, which is asked again and again.
 pub(crate) fn connect(
     host: &str,
     port: u16,
@@ -71,7 +75,8 @@ fn connect_by(
     is_over: impl Fn() -> bool,
     look_up: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
 ) -> Result<TcpStream, Unreached> {
-    let until = Instant::now() + time;
+    let was_over = is_over();
+    let until = Instant::now() + if was_over { time.min(ENDING) } else { time };
     let name = host.to_owned();
     let (report, outcome) = sync_channel(1);
     let work = move || {
@@ -85,7 +90,7 @@ fn connect_by(
         let left = until.saturating_duration_since(Instant::now());
         match outcome.recv_timeout(left.min(TICK)) {
             Ok(reached) => return reached,
-            Err(_) if is_over() => return Err(Unreached::Stopped),
+            Err(_) if !was_over && is_over() => return Err(Unreached::Stopped),
             Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
             Err(_) => return Err(Unreached::Late),
         }
@@ -158,5 +163,9 @@ mod tests {
         assert!(matches!(stopped, Err(Unreached::Stopped)), "{stopped:?}");
         assert!(start.elapsed() < Duration::from_secs(3));
         later.join().unwrap();
+        // What follows may still connect.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(connect("127.0.0.1", port, Duration::from_secs(15), is_over).is_ok());
     }
 }

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::mac::Mac;
-use tiroir_core::store::{Layout, Store, StoreResource, UploadId};
+use tiroir_core::store::{Store, StoreResource};
 use tiroir_hosts::address::Address;
 use tiroir_hosts::contract::store_contract;
 use tiroir_hosts::error::Result;
 use tiroir_hosts::fs::store::FsStore;
+use tiroir_hosts::hand_on;
 use tiroir_hosts::http::HttpStore;
 use tiroir_hosts::options::Options;
 use tiroir_tests::compare::{Rules, assert_same};
@@ -215,9 +216,7 @@ impl Served {
 impl Store for Served {
     type Error = tiroir_hosts::error::HostsError;
 
-    fn layout(&self) -> Layout {
-        self.client.layout()
-    }
+    hand_on!(client);
 
     fn read_config(&mut self, into: &mut [u8]) -> Result<usize> {
         if self.server.is_none() {
@@ -235,48 +234,6 @@ impl Store for Served {
         self.client = client(server.port, Some(&self.sandbox.path("cert.pem")));
         self.server = Some(server);
         Ok(())
-    }
-
-    fn begin(&mut self, resource: StoreResource) -> Result<UploadId> {
-        self.client.begin(resource)
-    }
-
-    fn write(&mut self, upload: UploadId, bytes: &[u8]) -> Result<()> {
-        self.client.write(upload, bytes)
-    }
-
-    fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
-        self.client.commit(upload, name)
-    }
-
-    fn abort(&mut self, upload: UploadId) {
-        self.client.abort(upload);
-    }
-
-    fn size(&mut self, resource: StoreResource, name: &Mac) -> Result<Option<u64>> {
-        self.client.size(resource, name)
-    }
-
-    fn get(
-        &mut self,
-        resource: StoreResource,
-        name: &Mac,
-        offset_bytes: u64,
-        into: &mut [u8],
-    ) -> Result<usize> {
-        self.client.get(resource, name, offset_bytes, into)
-    }
-
-    fn list(
-        &mut self,
-        resource: StoreResource,
-        each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
-    ) -> Result<()> {
-        self.client.list(resource, each)
-    }
-
-    fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<()> {
-        self.client.delete(resource, name)
     }
 }
 

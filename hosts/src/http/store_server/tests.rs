@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tiroir_core::store::UploadId;
-
 use super::*;
 use crate::address::Address;
 use crate::fs::store::FsStore;
@@ -118,9 +116,7 @@ struct Through {
 impl Store for Through {
     type Error = HostsError;
 
-    fn layout(&self) -> tiroir_core::store::Layout {
-        self.client.layout()
-    }
+    crate::hand_on!(client);
 
     fn read_config(&mut self, into: &mut [u8]) -> Result<usize> {
         self.client.read_config(into)
@@ -128,48 +124,6 @@ impl Store for Through {
 
     fn create(&mut self, bytes: &[u8]) -> Result<()> {
         FsStore::new(self.served.root()).create(bytes)
-    }
-
-    fn begin(&mut self, resource: StoreResource) -> Result<UploadId> {
-        self.client.begin(resource)
-    }
-
-    fn write(&mut self, upload: UploadId, bytes: &[u8]) -> Result<()> {
-        self.client.write(upload, bytes)
-    }
-
-    fn commit(&mut self, upload: UploadId, name: &Mac) -> Result<()> {
-        self.client.commit(upload, name)
-    }
-
-    fn abort(&mut self, upload: UploadId) {
-        self.client.abort(upload);
-    }
-
-    fn size(&mut self, resource: StoreResource, name: &Mac) -> Result<Option<u64>> {
-        self.client.size(resource, name)
-    }
-
-    fn get(
-        &mut self,
-        resource: StoreResource,
-        name: &Mac,
-        offset_bytes: u64,
-        into: &mut [u8],
-    ) -> Result<usize> {
-        self.client.get(resource, name, offset_bytes, into)
-    }
-
-    fn list(
-        &mut self,
-        resource: StoreResource,
-        each: &mut dyn FnMut(Mac) -> ControlFlow<()>,
-    ) -> Result<()> {
-        self.client.list(resource, each)
-    }
-
-    fn delete(&mut self, resource: StoreResource, name: &Mac) -> Result<()> {
-        self.client.delete(resource, name)
     }
 }
 
