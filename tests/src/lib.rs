@@ -7,18 +7,17 @@
 //! - [`oracle`]: where those programs are;
 //! - [`tree`]: source trees from a seed, and their next generation;
 //! - [`compare`]: what differs between two trees;
-//! - [`servers`]: those that tests talk to;
 //! - [`store`]: the files of a store and of a ptar, as a test damages them;
-//! - [`servers`]: servers of all protocols, and links that can be cut;
+//! - [`servers`]: servers of all protocols, started for a test, and links that can be cut;
 //! - [`http`]: the one request a test makes;
-//! - [`servers`]: servers that are started for a test;
 //! - [`peak`]: how much memory a program took at most;
 //! - [`kernel`]: older kernels;
 //! - [`disks`]: file systems of other sorts;
 //! - [`rng`]: seeded numbers.
 //!
 //! Everything here panics when something does not work: a test that cannot be
-//! run has failed. Nothing is ever skipped, but [`disks`] that a machine cannot have.
+//! run has failed. Nothing is skipped, but [`disks`] that a machine cannot have and what
+//! `TIROIR_NO_NETNS` leaves out.
 
 pub mod compare;
 pub mod disks;

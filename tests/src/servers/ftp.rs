@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::namespace::Namespace;
 use super::{Server, unpacked};
 use crate::http::free_port;
 
@@ -70,7 +71,7 @@ impl FtpServer {
     /// When it does not start, and when this is not run as root.
     #[must_use]
     pub fn start(kind: Kind, tls: Tls, sessions: u32) -> Self {
-        Self::start_at(Ipv4Addr::LOCALHOST.into(), kind, tls, sessions)
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), None, kind, tls, sessions)
     }
 
     /// The same over IPv6.
@@ -80,10 +81,26 @@ impl FtpServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_ipv6(kind: Kind) -> Self {
-        Self::start_at(Ipv6Addr::LOCALHOST.into(), kind, Tls::None, 20)
+        Self::start_at(Ipv6Addr::LOCALHOST.into(), None, kind, Tls::None, 20)
     }
 
-    fn start_at(host: IpAddr, kind: Kind, tls: Tls, sessions: u32) -> Self {
+    /// The same in a network of its own.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_in(namespace: &Namespace, kind: Kind) -> Self {
+        Self::start_at(namespace.host(), Some(namespace), kind, Tls::None, 20)
+    }
+
+    fn start_at(
+        host: IpAddr,
+        namespace: Option<&Namespace>,
+        kind: Kind,
+        tls: Tls,
+        sessions: u32,
+    ) -> Self {
         assert!(rustix::process::geteuid().is_root(), "servers of FTP are tested as root");
         let mut folder = tempfile::Builder::new().prefix("tr-ftp-").tempdir().expect("folder");
         let open = fs::Permissions::from_mode(0o755);
@@ -104,6 +121,9 @@ impl FtpServer {
             Kind::Proftpd => proftpd(folder.path(), SocketAddr::new(host, port), tls, sessions),
             Kind::Pureftpd => pureftpd(folder.path(), SocketAddr::new(host, port), tls, sessions),
         };
+        if let Some(namespace) = namespace {
+            command = namespace.inside(&command);
+        }
         let log = fs::File::create(folder.path().join("log")).expect("log");
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("log")).stdout(log);
         if std::env::var_os("TIROIR_KEEP").is_some() {

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub mod ftp;
+pub mod namespace;
 pub mod plakar;
 pub mod proxy;
 pub mod s3;

@@ -1,11 +1,14 @@
 //! Servers of S3: VersityGW and rclone, each over a folder of its own.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use super::Server;
+use super::namespace::Namespace;
 use crate::http::free_port;
 use crate::oracle;
 
@@ -26,12 +29,15 @@ pub struct S3Server {
     _server: Server,
     folder: TempDir,
     options: Vec<(&'static str, String)>,
-    /// `127.0.0.1:PORT`.
+    /// Address and port.
     pub authority: String,
 }
 
 /// The one key of every server.
 const KEY: (&str, &str) = ("tiroir-key", "tiroir-secret/+=");
+
+/// File of VersityGW with a line for each request.
+const LOG: &str = "access.log";
 
 impl S3Server {
     /// Starts a server without any bucket.
@@ -41,9 +47,24 @@ impl S3Server {
     /// When it does not start.
     #[must_use]
     pub fn start(maker: Maker) -> Self {
+        Self::start_at(maker, None)
+    }
+
+    /// Starts VersityGW in a network of its own.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_in(namespace: &Namespace) -> Self {
+        Self::start_at(Maker::Versity, Some(namespace))
+    }
+
+    fn start_at(maker: Maker, namespace: Option<&Namespace>) -> Self {
         let folder = tempfile::Builder::new().prefix("tr-s3-").tempdir().expect("temporary folder");
         let port = free_port();
-        let authority = format!("127.0.0.1:{port}");
+        let host: IpAddr = namespace.map_or(Ipv4Addr::LOCALHOST.into(), Namespace::host);
+        let authority = SocketAddr::new(host, port).to_string();
         let mut options = vec![
             ("access_key", KEY.0.to_owned()),
             ("secret_access_key", KEY.1.to_owned()),
@@ -56,6 +77,7 @@ impl S3Server {
                 let mut command = Command::new(oracle::server("versitygw"));
                 command.args(["--access", KEY.0, "--secret", KEY.1, "--keep-alive", "--quiet"]);
                 command.args(["--port", &authority]);
+                command.arg("--access-log").arg(folder.path().join(LOG));
                 if maker == Maker::VersityTls {
                     let (certificate, key) = certificate(folder.path());
                     command.arg("--cert").arg(&certificate).arg("--key").arg(key);
@@ -78,8 +100,11 @@ impl S3Server {
         if maker != Maker::VersityTls {
             options.push(("use_tls", "false".to_owned()));
         }
+        if let Some(namespace) = namespace {
+            command = namespace.inside(&command);
+        }
         command.env_clear().env("HOME", folder.path()).stderr(Stdio::null());
-        let server = Server::start(&mut command, port);
+        let server = Server::start_at(&mut command, host, port);
         Self { _server: server, folder, options, authority }
     }
 
@@ -92,6 +117,24 @@ impl S3Server {
     /// What a connector is told to reach it.
     pub fn options(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
         self.options.iter().map(|(name, value)| (*name, value.clone()))
+    }
+
+    /// How many requests of each kind VersityGW has answered: `PutObject`,
+    /// `ListObjectsV2`…
+    ///
+    /// # Panics
+    ///
+    /// When there is no log, or a line of it that is not understood.
+    #[must_use]
+    pub fn requests(&self) -> BTreeMap<String, u64> {
+        let log = std::fs::read_to_string(self.folder.path().join(LOG)).expect("log of a server");
+        let mut counts = BTreeMap::new();
+        for line in log.lines().filter(|line| !line.starts_with("log starts")) {
+            let kind = line.split(' ').find_map(|word| word.strip_prefix("s3_"));
+            let kind = kind.unwrap_or_else(|| panic!("no kind of request in: {line}"));
+            *counts.entry(kind.to_owned()).or_default() += 1;
+        }
+        counts
     }
 
     /// Where the object of a bucket lies as a file.

@@ -1,9 +1,11 @@
 //! SSH servers: OpenSSH's and dropbear.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::namespace::Namespace;
 use super::{Server, program};
 use crate::http::free_port;
 use crate::tree::chmod;
@@ -35,6 +37,7 @@ enum Login {
 pub struct Ssh {
     /// What runs.
     pub server: Server,
+    host: IpAddr,
     folder: PathBuf,
 }
 
@@ -69,7 +72,7 @@ impl Ssh {
         fs::write(&path, format!("root:{PASSWORD_HASH}:19000:0:99999:7:::\n{others}"))
             .expect("passwords of a server");
         chmod(&path, 0o600);
-        Self::start_as(kind, Login::Password, folder, |_| String::new())
+        Self::start_as(kind, Login::Password, None, folder, |_| String::new())
     }
 
     /// The same, with more lines of configuration, made when the keys are there.
@@ -79,12 +82,24 @@ impl Ssh {
     /// When it is not installed, or does not start.
     #[must_use]
     pub fn start_with(kind: Kind, folder: &Path, more: impl FnOnce(&Path) -> String) -> Self {
-        Self::start_as(kind, Login::Key, folder, more)
+        Self::start_as(kind, Login::Key, None, folder, more)
+    }
+
+    /// Starts OpenSSH's in a network of its own.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed, or does not start.
+    #[must_use]
+    pub fn start_in(namespace: &Namespace, folder: &Path) -> Self {
+        let more = |_: &Path| String::new();
+        Self::start_as(Kind::OpenSsh, Login::Key, Some(namespace), folder, more)
     }
 
     fn start_as(
         kind: Kind,
         login: Login,
+        namespace: Option<&Namespace>,
         folder: &Path,
         more: impl FnOnce(&Path) -> String,
     ) -> Self {
@@ -96,20 +111,24 @@ impl Ssh {
         }
         fs::copy(folder.join("id.pub"), folder.join("authorized_keys")).expect("authorized keys");
         let port = free_port();
+        let host = namespace.map_or(Ipv4Addr::LOCALHOST.into(), Namespace::host);
         let mut command = match kind {
-            Kind::OpenSsh => openssh(folder, login, port, &more(folder)),
+            Kind::OpenSsh => openssh(folder, login, (host, port), &more(folder)),
             Kind::Dropbear => dropbear(folder, login, port),
         };
+        if let Some(namespace) = namespace {
+            command = namespace.inside(&command);
+        }
         let log = fs::File::create(folder.join("log")).expect("log of a server");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let server = Server::start(&mut command, port);
-        Self { server, folder: folder.to_owned() }
+        let server = Server::start_at(&mut command, host, port);
+        Self { server, host, folder: folder.to_owned() }
     }
 
     /// A location on the server, over `port`.
     #[must_use]
     pub fn location(&self, port: u16, path: &Path) -> String {
-        format!("sftp://root@127.0.0.1:{port}{}", path.display())
+        format!("sftp://root@{}:{port}{}", self.host, path.display())
     }
 
     /// The private key that opens the server.
@@ -127,7 +146,7 @@ impl Ssh {
     pub fn known_hosts(&self, port: u16) -> PathBuf {
         let path = self.folder.join(format!("known_hosts-{port}"));
         let key = fs::read_to_string(self.folder.join("host_ed25519.pub")).expect("key of a host");
-        fs::write(&path, format!("[127.0.0.1]:{port} {key}")).expect("known hosts");
+        fs::write(&path, format!("[{}]:{port} {key}", self.host)).expect("known hosts");
         path
     }
 
@@ -154,7 +173,7 @@ pub fn keygen(args: &[&str], path: &Path) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-fn openssh(folder: &Path, login: Login, port: u16, more: &str) -> Command {
+fn openssh(folder: &Path, login: Login, (host, port): (IpAddr, u16), more: &str) -> Command {
     fs::create_dir_all("/run/sshd").expect("what sshd wants to be there");
     let shown = folder.display();
     let (by_password, by_key) = match login {
@@ -162,7 +181,7 @@ fn openssh(folder: &Path, login: Login, port: u16, more: &str) -> Command {
         Login::Password => ("yes", "no"),
     };
     let config = format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {shown}/host_ed25519\n\
+        "Port {port}\nListenAddress {host}\nHostKey {shown}/host_ed25519\n\
          HostKey {shown}/host_rsa\nAuthorizedKeysFile {shown}/authorized_keys\nPidFile none\n\
          UsePAM no\nPasswordAuthentication {by_password}\nPubkeyAuthentication {by_key}\n\
          PermitRootLogin yes\nStrictModes no\n\
