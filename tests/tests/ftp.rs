@@ -9,9 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_hosts::address::Address;
-use tiroir_hosts::contract::remote_files_contract;
+use tiroir_hosts::contract::{remote_files_contract, shared_store_contract, store_contract};
 use tiroir_hosts::ftp::FtpFiles;
 use tiroir_hosts::options::Options;
+use tiroir_hosts::remote::store::FilesStore;
 use tiroir_hosts::remote::{NewAttributes, RemoteFiles as _};
 use tiroir_tests::sandbox::Sandbox;
 use tiroir_tests::scene::identifiers;
@@ -80,6 +81,41 @@ fn pureftpd_plain() {
 #[test]
 fn pureftpd_explicit() {
     contract(Kind::Pureftpd, Tls::Explicit, &[]);
+}
+
+/// The suite of every store connector.
+fn stores(kind: Kind, tls: Tls) {
+    let server = FtpServer::start(kind, tls, 40);
+    let store = |name: String| {
+        let root = format!("{}/{name}", server.root());
+        FilesStore::new(Box::new(files(&server, &[])), root.as_bytes())
+    };
+    let mut number = 0;
+    store_contract(|| {
+        number += 1;
+        store(number.to_string())
+    });
+    shared_store_contract(|number| store(format!("shared{number}")));
+}
+
+#[test]
+fn vsftpd_keeps_stores() {
+    stores(Kind::Vsftpd, Tls::None);
+}
+
+#[test]
+fn vsftpd_with_tls_keeps_stores() {
+    stores(Kind::Vsftpd, Tls::Explicit);
+}
+
+#[test]
+fn proftpd_keeps_stores() {
+    stores(Kind::Proftpd, Tls::None);
+}
+
+#[test]
+fn pureftpd_keeps_stores() {
+    stores(Kind::Pureftpd, Tls::None);
 }
 
 #[test]

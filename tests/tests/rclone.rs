@@ -1,8 +1,14 @@
 //! What an installed rclone reaches, as a source, a destination and a store.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
+use tiroir_hosts::contract::store_contract;
+use tiroir_hosts::remote::patience::Patience;
+use tiroir_hosts::remote::store::FilesStore;
+use tiroir_hosts::sftp::SftpFiles;
+use tiroir_hosts::sftp::command::CommandDial;
 use tiroir_tests::compare::{Rules, assert_same};
 use tiroir_tests::sandbox::{Invocation, PASSPHRASE, Sandbox};
 use tiroir_tests::scene::identifiers;
@@ -24,6 +30,33 @@ fn at(sandbox: &Sandbox, remote: &str, store: &Path) -> Invocation {
     run.args(["-memory", "24M", "at"]).arg(format!("rclone://{remote}:{}", store.display()));
     run.passphrase(PASSPHRASE);
     run
+}
+
+/// The suite of every store connector; each is a process of rclone's. What holds
+/// between two users of one store is left out: rclone keeps listings for ten seconds,
+/// and what another one has written is as it was until then.
+#[test]
+fn contract() {
+    let (sandbox, rclone) = (Sandbox::new(), program(&["rclone"]));
+    let store = |name: String| {
+        // As the program starts it.
+        let line = "serve sftp --stdio --vfs-cache-mode off --dir-cache-time 10s disk:/";
+        let arguments = line.split(' ');
+        let dial = CommandDial::new("rclone://disk:", rclone.to_str().expect("a path"), arguments)
+            .with_variable("RCLONE_CONFIG_DISK_TYPE".into(), "local");
+        let files = SftpFiles::new(Box::new(dial), Patience::default());
+        let root = sandbox.path(format!("stores/{name}"));
+        FilesStore::new(Box::new(files), root.as_os_str().as_encoded_bytes()).with_flat_layout()
+    };
+    let mut number = 0;
+    store_contract(|| {
+        number += 1;
+        store(number.to_string())
+    });
+    let _ = writeln!(
+        std::io::stderr(),
+        "contract: skipped: two users of one store, which rclone's cache keeps apart"
+    );
 }
 
 #[test]

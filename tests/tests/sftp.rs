@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tiroir_hosts::address::Address;
-use tiroir_hosts::contract::store_contract;
+use tiroir_hosts::contract::{remote_files_contract, shared_store_contract, store_contract};
 use tiroir_hosts::options::Options;
 use tiroir_hosts::remote::patience::Patience;
 use tiroir_hosts::remote::store::FilesStore;
@@ -56,7 +56,7 @@ fn kinds() -> [Kind; 2] {
     [Kind::OpenSsh, Kind::Dropbear]
 }
 
-/// The suite of every store connector.
+/// The suites of every store connector, and of every protocol of servers with files.
 #[test]
 fn contract() {
     let sandbox = Sandbox::new();
@@ -67,18 +67,27 @@ fn contract() {
         let options = ssh.options(port);
         let pairs = options.iter().map(|option| option.split_once('=').expect("a pair"));
         let options: Options = pairs.collect();
-        let mut number = 0;
-        store_contract(|| {
-            number += 1;
-            let root = sandbox.path(format!("{name}-stores/{number}"));
+        let files = || {
             let address = format!("root@127.0.0.1:{port}");
             let address = Address::parse(address.as_bytes()).expect("an address");
             let patience = Patience::default();
             let home = sandbox.path("home");
             let dial = SshDial::new(&address, &options, &home, patience.clone()).expect("a way");
-            let files = SftpFiles::new(Box::new(dial), patience);
-            FilesStore::new(Box::new(files), root.as_os_str().as_encoded_bytes())
+            SftpFiles::new(Box::new(dial), patience)
+        };
+        let store = |number: String| {
+            let root = sandbox.path(format!("{name}-stores/{number}"));
+            FilesStore::new(Box::new(files()), root.as_os_str().as_encoded_bytes())
+        };
+        let mut number = 0;
+        store_contract(|| {
+            number += 1;
+            store(number.to_string())
         });
+        shared_store_contract(|number| store(format!("shared{number}")));
+        let folder = sandbox.path(format!("{name}-files"));
+        fs::create_dir(&folder).expect("folder");
+        remote_files_contract(folder.as_os_str().as_encoded_bytes(), files);
     }
 }
 

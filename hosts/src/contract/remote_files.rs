@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::time::Timestamp;
 
+use super::skipped;
 use crate::error::HostsError;
 use crate::remote::{EntryKind, NewAttributes, ReadId, RemoteEntry, RemoteFiles};
 
@@ -46,7 +47,7 @@ const LARGE_BYTES: usize = 3 << 20;
 
 /// Checks that what `make` returns keeps the contract of [`RemoteFiles`], below
 /// `root`: an empty directory of the server that may be written to. What the
-/// server says that it can do chooses the checks.
+/// server says that it can do chooses the checks; those left out are told on stderr.
 ///
 /// # Panics
 ///
@@ -204,6 +205,8 @@ fn files<F: RemoteFiles>(server: &mut F, place: &[u8]) {
     if let Some(time) = entry.mod_time {
         // The zone of the server may be another.
         assert!(time.secs.abs_diff(i64::try_from(now).unwrap()) < 26 * 3600, "{time:?}");
+    } else {
+        skipped("the time of a new file, which the server does not tell");
     }
     let entry = listed(server, place)[&b"file"[..]];
     assert_eq!(entry.kind, EntryKind::File);
@@ -245,6 +248,7 @@ fn names<F: RemoteFiles>(server: &mut F, place: &[u8]) {
         // Some servers say no to some: then it is not there.
         if server.make_directory(&directory).is_err() {
             is(server.inspect(&directory), HostErrorKind::NotFound);
+            skipped(&format!("the name {name:?}, which the server refuses"));
             continue;
         }
         taken.push(name);
@@ -408,6 +412,12 @@ fn many_entries<F: RemoteFiles>(server: &mut F, place: &[u8]) {
 fn attributes<F: RemoteFiles>(server: &mut F, place: &[u8]) {
     let abilities = server.abilities().unwrap();
     let [file, directory] = ["file", "directory"].map(|name| join(place, name));
+    if !abilities.permissions {
+        skipped("setting modes, which the server cannot do");
+    }
+    if !abilities.times {
+        skipped("setting times, which the server cannot do");
+    }
     let time = |secs| Some(Timestamp { secs, nanos: 0 });
     let set = |permissions, secs| NewAttributes { permissions, mod_time: time(secs), owner: None };
     let id = server.create(&file).unwrap();
@@ -454,12 +464,16 @@ fn links<F: RemoteFiles>(server: &mut F, place: &[u8]) {
         assert!(server.make_link(&link, b"other").is_err());
         server.remove_file(&link).unwrap();
         assert_eq!(whole(server, &file), b"content");
+    } else {
+        skipped("symbolic links, which the server cannot make");
     }
     let made = server.make_hard_link(&hard, &file);
     assert_eq!(made.is_ok(), abilities.hard_links);
     if made.is_ok() {
         server.remove_file(&file).unwrap();
         assert_eq!(whole(server, &hard), b"content");
+    } else {
+        skipped("hard links, which the server cannot make");
     }
 }
 
