@@ -76,7 +76,7 @@ struct Words(Vec<([u8; WORD_BYTES_MAX + 1], usize)>);
 impl Words {
     fn new(random: &mut Random) -> Self {
         let word = |_| {
-            let (mut word, length) = ([b' '; WORD_BYTES_MAX + 1], 2 + random.below(9));
+            let (mut word, length) = ([b' '; WORD_BYTES_MAX + 1], 4 + random.below(7));
             for letter in &mut word[..length] {
                 *letter = b"etaoinshrdlcumwfgypbvk"[random.below(22).min(random.below(22))];
             }
@@ -120,8 +120,9 @@ mod tests {
             encoder.finish_with(&sample[part]).unwrap() * 100 / bytes
         };
         let [text, noise, mixed] = [TEXT, NOISE, MIXED].map(&mut percent);
-        assert!((40..=65).contains(&text), "{text}");
+        assert!((35..=60).contains(&text), "{text}");
         assert_eq!(noise, 100);
+        // A turn of text cannot refer to the one before: that is too far back.
         assert!((text + 97) / 2 <= mixed && mixed <= (text + 108) / 2, "{mixed}");
     }
 }
