@@ -21,7 +21,7 @@
 //! - [`tar`]: exporter that writes a tar archive;
 //! - [`ptar`]: a store in one file;
 //! - [`arena`]: memory for a key derivation, in a file;
-//! - [`disk`]: how fast a disk is;
+//! - [`disk`]: how fast a disk is; [`cpu`]: time of a processor;
 //! - [`workers`]: threads that encode what a backup stores;
 //! - [`error`]: the one error of all of these;
 //! - `contract`: the suite that every store connector passes, for tests.
@@ -57,6 +57,8 @@ pub mod arena;
 pub mod content_type;
 #[cfg(any(test, feature = "_test"))]
 pub mod contract;
+#[expect(unsafe_code, reason = "calls the C library")]
+pub mod cpu;
 pub mod disk;
 pub mod durable;
 pub mod env;

@@ -4,7 +4,6 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use tiroir_core::chunker::{Chunker, Parameters};
 use tiroir_core::codec::{
     Codec, CodecError, DecodeScratch, Decoder, EncodeScratch, Encoder, encoded_len_max,
@@ -16,6 +15,7 @@ use tiroir_core::error::FormatError;
 use tiroir_core::host::Host as _;
 use tiroir_core::mac::{HashAlgorithm, MacHasher, MacKey};
 use tiroir_core::wire::config::Chunking;
+use tiroir_hosts::cpu::thread_time;
 use tiroir_hosts::disk::Transfer;
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
@@ -314,23 +314,16 @@ impl<'k> Backup<'k> {
 /// time uncounted.
 fn timed(mut step: impl FnMut(usize) -> Result<usize>) -> Result<Transfer> {
     step(0)?;
-    let (cpu, wall) = (cpu_time(), Instant::now());
+    let (cpu, wall) = (thread_time(), Instant::now());
     let (mut bytes, mut turn) = (0, 0);
     loop {
         turn += 1;
         bytes += step(turn)? as u64;
-        let time = cpu_time().saturating_sub(cpu);
+        let time = thread_time().saturating_sub(cpu);
         if time >= TRIAL_TIME || wall.elapsed() >= TRIAL_TIME_MAX {
             return Ok(Transfer { bytes, time });
         }
     }
-}
-
-/// Time that this thread had the processor.
-pub(crate) fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(secs, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// The unit of a turn, in that part of the sample.

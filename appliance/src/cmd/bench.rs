@@ -8,12 +8,13 @@ use tiroir_core::compression::Compression;
 use tiroir_core::crypto::Suite;
 use tiroir_core::crypto::kdf::Kdf;
 use tiroir_core::mac::HashAlgorithm;
+use tiroir_hosts::cpu::thread_time;
 use tiroir_hosts::disk::{self, SMALL_FILE_BYTES, Transfer, Trial};
 use tiroir_hosts::env::SystemHost;
 
 use super::{backup, stock_chunk_bytes};
 use crate::bench::advice::{Advice, Estimate, HASHING_GAIN_MIN, SUITE_GAIN_MIN, advise};
-use crate::bench::processor::{Bench, Part, WAYS, WORK_BYTES, cpu_time};
+use crate::bench::processor::{Bench, Part, WAYS, WORK_BYTES};
 use crate::bench::{Pace, Way, as_f64, suite_name};
 use crate::budget::{self, MIB, Plan, Share};
 use crate::error::{Failure, Result};
@@ -140,9 +141,9 @@ fn key_seconds(context: &Context<'_>, kdf: &Kdf) -> Result<f64> {
     let in_memory = context.globals.kdf_arena.is_none();
     let _at_once = in_memory.then(|| AtOnce::new(context.cancelled()));
     let seconds = |kdf: Kdf| {
-        let start = cpu_time();
+        let start = thread_time();
         context.derive(&kdf, b"nothing is kept under this", &[0; 16])?;
-        Ok::<f64, Failure>(cpu_time().saturating_sub(start).as_secs_f64())
+        Ok::<f64, Failure>(thread_time().saturating_sub(start).as_secs_f64())
     };
     let probe_kib = PROBE_KIB.min(memory_kib);
     let probe = seconds(Kdf::Argon2id { time: 1, memory_kib: probe_kib, threads })?;
