@@ -11,9 +11,9 @@
 /container/config/set tmpdir=usb1/pull ram-high=96M
 # What is backed up; and a folder for the passphrase, the cache and the spool.
 /container/mounts/add name=tiroir-data src=/usb1/data dst=/data
-/container/mounts/add name=tiroir-work src=/usb1/tiroir dst=/work
+/container/mounts/add name=tiroir-work src=/usb1/tiroir dst=/state
 /container/add file=usb1/tiroir.tar interface=veth-tiroir root-dir=usb1/tiroir-root \
     mounts=tiroir-data,tiroir-work logging=yes start-on-boot=no \
-    cmd="-quiet -keyfile /work/passphrase --memory 24M --cache-dir /work/cache --spool /work/spool at sftp://backup@nas.lan/srv/store backup /data"
+    cmd="-quiet -keyfile /state/passphrase --memory 24M --cache-dir /state/cache --spool /state/spool at sftp://backup@nas.lan/srv/store backup /data"
 /system/scheduler/add name=tiroir start-time=03:30:00 interval=1d \
     on-event="/container/start [find where root-dir~\"tiroir-root\"]"

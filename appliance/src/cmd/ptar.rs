@@ -191,7 +191,8 @@ impl Args {
             let mut name = Mac::ZERO;
             repo.host.fill_random(&mut name.0)?;
             let mut session = Session::new(repo, name)?;
-            let mut writing = Writing { context, memory, is_stream, status: Status::Done, out };
+            let (status, summary) = (Status::Done, Vec::new());
+            let mut writing = Writing { context, memory, is_stream, status, out, summary };
             for opened in opened_stores {
                 writing.copy(&mut session, opened)?;
             }
@@ -212,6 +213,7 @@ impl Args {
                 }
             }
             session.commit()?;
+            writing.tell_summary()?;
             Ok(writing.status)
         });
         written.map_err(|failure| failure.if_interrupted("No archive was written."))
@@ -226,6 +228,8 @@ struct Writing<'a, 'm> {
     is_stream: bool,
     status: Status,
     out: &'a mut dyn Write,
+    /// Of the newest snapshot: that all is well is said when the archive is there.
+    summary: Vec<u8>,
 }
 
 impl Writing<'_, '_> {
@@ -264,7 +268,13 @@ impl Writing<'_, '_> {
         })
     }
 
-    /// Says how it went.
+    fn tell_summary(&mut self) -> Result<()> {
+        self.out.write_all(&self.summary)?;
+        self.summary.clear();
+        Ok(())
+    }
+
+    /// Takes down how it went.
     fn told(
         &mut self,
         report: &Report,
@@ -272,7 +282,8 @@ impl Writing<'_, '_> {
         session: &Session<'_, '_, Appliance>,
     ) -> Result<()> {
         let form = reporter.finish().filter(|_| !self.is_stream);
-        summary("ptar", report, session.repository, form, self.out)?;
+        self.tell_summary()?;
+        summary("ptar", report, session.repository, form, &mut self.summary)?;
         if report.summary.total_errors() > 0 {
             self.status = self.status.and(Status::Incomplete);
         }

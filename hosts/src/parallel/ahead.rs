@@ -79,11 +79,15 @@ impl Line {
         self.files.get_mut(place)
     }
 
-    /// Whether the file of that number may take another block.
+    /// Whether the file of that number may take another block. One half is kept for the
+    /// file in front: what the others hold is given back only after it.
     fn has_room(&mut self, number: u64, blocks: usize) -> bool {
+        let half = (blocks / 2).max(1);
         let (is_front, held) = (number == self.front, self.held);
+        let of_front = self.files.front().map_or(0, |file| file.blocks.len());
         let own = self.file(number).map_or(0, |file| file.blocks.len());
-        own < (blocks / 2).max(1) && (is_front || held < blocks)
+        let has_room = if is_front { held < blocks } else { held - of_front < blocks - half };
+        own < half && has_room
     }
 }
 
@@ -252,7 +256,10 @@ impl Reader {
             let block = Block { bytes, filled, given: 0 };
             match line.file(number) {
                 Some(file) if filled > 0 => file.blocks.push_back(block),
-                _ => line.free(block),
+                _ => {
+                    line.free(block);
+                    self.shared.work.notify_all();
+                }
             }
             drop(line);
             self.shared.news.notify_all();
@@ -569,8 +576,7 @@ mod tests {
                     _ => assert!(!outcome.unwrap()),
                 }
                 let line = importer.shared.line();
-                assert!(line.held <= blocks + blocks.div_ceil(2), "{} blocks", line.held);
-                assert!(line.spare.len() + line.held <= blocks + blocks.div_ceil(2));
+                assert!(line.spare.len() + line.held <= blocks, "{} blocks", line.held);
             }
             // Whether threads are quick enough to get anything is up to the machine.
             assert!(opened.load(Ordering::Relaxed) == 0 || (threads > 0 && connections > 0));
