@@ -168,7 +168,7 @@ impl Parts {
             part("spools", SPOOLS_BYTES, "what waits to be written to spools, or was read of them"),
             part("index", self.index_cache_bytes, "pages, fences, what is sorted, marks"),
             part("filter", self.index_filter_bytes, "the index's answer to most misses"),
-            part("input", IO_BYTES as u64, "what is read from a store at once"),
+            part("input", IO_BYTES as u64, "parts of packfiles, the last ones read"),
             part("output", OUT_BYTES as u64, "what is hashed and written at once"),
             part("encoding", self.encode_bytes, "a block, the same compressed, a sealed piece"),
             part("decoding", COLLECT_SCRATCH_BYTES_STOCK as u64, "a sealed piece, a block"),

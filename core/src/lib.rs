@@ -37,6 +37,7 @@ pub mod crypto;
 pub mod entropy;
 pub mod error;
 pub mod exporter;
+mod held;
 pub mod host;
 pub mod importer;
 pub mod index;

@@ -6,13 +6,14 @@ use crate::chunker::Parameters;
 use crate::codec::{Codec, CollectDecoder, DecodeScratch, EncodeScratch};
 use crate::crypto::{StoreKey, Suite};
 use crate::error::{Error, FormatError, Subject};
+use crate::held::Held;
 use crate::host::{Host, HostError, HostErrorKind};
 use crate::index::{Index, Location};
 use crate::limits::CONFIG_BYTES_MAX;
 use crate::mac::{HashAlgorithm, MAC_BYTES, Mac, MacHasher, MacKey};
 use crate::pipeline::Pipeline;
 use crate::resource::{ResourceKind, Version};
-use crate::store::{Store, StoreResource};
+use crate::store::Store;
 use crate::wire::config::Config;
 use crate::wire::envelope::{self, HEADER_BYTES, TRAILER_BYTES};
 
@@ -28,8 +29,9 @@ pub trait Lend {
     type Index: Index<Error = Self::Error>;
 }
 
-/// Bytes that are read from a store at once.
-pub const IO_BYTES: usize = 64 * 1024;
+/// Bytes of a store that are in memory at once: one half is what is read on and on, the
+/// other are four small parts.
+pub const IO_BYTES: usize = 128 * 1024;
 
 /// Bytes of a packfile that are hashed and written at once.
 pub const OUT_BYTES: usize = 32 * 1024;
@@ -76,58 +78,6 @@ pub struct Repository<'m, L: Lend> {
     /// What encodes blobs beside the work.
     pub(crate) pipeline: Option<LentPipeline<'m, L::Error>>,
     pub(crate) held: Held,
-}
-
-/// Which part of a packfile is in the memory for input.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    packfile: Mac,
-    /// Where it starts in the file.
-    start: u64,
-    filled: usize,
-}
-
-impl Held {
-    /// To be called when the memory is used for something else.
-    pub(crate) fn forget(&mut self) {
-        self.filled = 0;
-    }
-
-    /// Bytes of a blob, `done` bytes after its start: as many as are at hand,
-    /// or were read now. Blobs that are needed together mostly lie together:
-    /// near the last one more is read than was asked for.
-    pub(crate) fn part<'i, S: Store>(
-        &mut self,
-        store: &mut S,
-        io: &'i mut [u8],
-        at: &Location,
-        done: u64,
-    ) -> Result<&'i [u8], Error<S::Error>>
-    where
-        S::Error: HostError,
-    {
-        let subject = Subject::Packfile(at.packfile);
-        let left = u64::from(at.length_bytes).saturating_sub(done);
-        let left = usize::try_from(left).unwrap_or(usize::MAX);
-        let from = (HEADER_BYTES as u64).saturating_add(at.offset_bytes).saturating_add(done);
-        let is_same = self.filled > 0 && self.packfile == at.packfile;
-        let skip = from.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
-        if let Some(skip) = skip.filter(|skip| is_same && *skip < self.filled) {
-            let end = self.filled.min(skip.saturating_add(left));
-            return Ok(&io[skip..end]);
-        }
-        let is_near = is_same && from.abs_diff(self.start) <= 2 * io.len() as u64;
-        let room = if is_near { io.len() } else { left.min(io.len()) };
-        self.filled = 0;
-        let read = store
-            .get(StoreResource::Packfile, &at.packfile, from, &mut io[..room])
-            .map_err(|error| absent(error, subject))?;
-        if read == 0 {
-            return Err(Error::damaged(subject)(FormatError::Truncated));
-        }
-        *self = Self { packfile: at.packfile, start: from, filled: read };
-        Ok(&io[..read.min(left)])
-    }
 }
 
 /// A pipeline that a repository is lent.

@@ -14,7 +14,7 @@ const MIB: u64 = 64;
 
 /// Reads of a backup that finds everything as it was: of the snapshot before, whose
 /// size goes by the number of files, some 700 here.
-const READS_MAX: u64 = 400;
+const READS_MAX: u64 = 100;
 
 #[test]
 fn of_a_backup_into_s3() {

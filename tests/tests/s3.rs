@@ -1,6 +1,7 @@
 //! The connector of S3 against real servers.
 
 use std::ops::ControlFlow;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tiroir_core::exporter::Exporter as _;
@@ -108,6 +109,50 @@ fn long_objects_go_in_parts() {
             assert!(into == piece, "{maker:?}: MiB {at}");
         }
     }
+}
+
+/// As `2027-01-31`.
+fn day_after_next() -> String {
+    let date = Command::new("date").args(["-u", "-d", "+2 days", "+%Y-%m-%d"]).output();
+    let date = date.expect("date is missing").stdout;
+    String::from_utf8(date).expect("a date").trim().to_owned()
+}
+
+/// A server that locks objects is told until when, for those of one part and of several;
+/// what is not to stay is not locked.
+#[test]
+fn objects_are_locked() {
+    let server = S3Server::start(Maker::VersityVersions);
+    let options = [("object_lock_mode", "governance"), ("retain_days", "2")];
+    let mut store = store(&server, "bucket/store", &options);
+    store.create(b"config").expect("create");
+    let mut write = |resource, number, pieces| {
+        let upload = store.begin(resource).expect("begin");
+        for _ in 0..pieces {
+            store.write(upload, &vec![number; 1 << 20]).expect("write");
+        }
+        store.commit(upload, &Mac([number; 32])).expect("commit");
+        let digits = format!("{number:02x}").repeat(32);
+        let path = match resource {
+            StoreResource::Packfile => format!("packfiles/{number:02x}/{digits}"),
+            StoreResource::State => format!("states/{number:02x}/{digits}"),
+            StoreResource::Lock => format!("locks/{digits}"),
+        };
+        let path = format!("bucket/store/{path}");
+        assert!(server.file(&path).is_file(), "{path}");
+        server.kept_beside(&path, "object-retention")
+    };
+    for (resource, number, pieces) in [
+        (StoreResource::Packfile, 1, 1),
+        (StoreResource::Packfile, 2, 70),
+        (StoreResource::State, 3, 1),
+    ] {
+        let before = day_after_next();
+        let told = write(resource, number, pieces).expect("it is not locked");
+        assert!(told.contains("GOVERNANCE"), "{told}");
+        assert!([before, day_after_next()].iter().any(|day| told.contains(day)), "{told}");
+    }
+    assert_eq!(write(StoreResource::Lock, 4, 1), None);
 }
 
 #[test]

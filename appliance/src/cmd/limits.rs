@@ -145,7 +145,7 @@ const FORMAT_BOUNDS: &[Bound] = bounds![
 const MEMORY_BOUNDS: &[Bound] = bounds![
     BUDGET_BYTES_MIN: "budget without --memory, at least",
     BUDGET_BYTES_DEFAULT_MAX: "budget without --memory, at most",
-    IO_BYTES: "read from a store at once",
+    IO_BYTES: "parts of packfiles in memory",
     OUT_BYTES: "hashed and written at once",
     READ_BYTES: "read from a source at once",
     OUTPUT_BYTES: "written to standard output at once",

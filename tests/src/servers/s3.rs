@@ -19,6 +19,8 @@ pub enum Maker {
     Versity,
     /// VersityGW behind TLS, in another region.
     VersityTls,
+    /// VersityGW that keeps versions, and so locks objects.
+    VersityVersions,
     /// `rclone serve s3`.
     Rclone,
 }
@@ -73,7 +75,7 @@ impl S3Server {
         let buckets = folder.path().join("buckets");
         std::fs::create_dir(&buckets).expect("folder of a server");
         let mut command = match maker {
-            Maker::Versity | Maker::VersityTls => {
+            Maker::Versity | Maker::VersityTls | Maker::VersityVersions => {
                 let mut command = Command::new(oracle::server("versitygw"));
                 command.args(["--access", KEY.0, "--secret", KEY.1, "--keep-alive", "--quiet"]);
                 command.args(["--port", &authority]);
@@ -86,7 +88,13 @@ impl S3Server {
                 }
                 let sidecar = folder.path().join("metadata");
                 std::fs::create_dir(&sidecar).expect("folder of a server");
-                command.args(["posix", "--sidecar"]).arg(&sidecar).arg(&buckets);
+                command.args(["posix", "--sidecar"]).arg(&sidecar);
+                if maker == Maker::VersityVersions {
+                    let versions = folder.path().join("versions");
+                    std::fs::create_dir(&versions).expect("folder of a server");
+                    command.arg("--versioning-dir").arg(&versions);
+                }
+                command.arg(&buckets);
                 command
             }
             Maker::Rclone => {
@@ -135,6 +143,13 @@ impl S3Server {
             *counts.entry(kind.to_owned()).or_default() += 1;
         }
         counts
+    }
+
+    /// What VersityGW keeps beside the object of a bucket under a name, or nothing.
+    #[must_use]
+    pub fn kept_beside(&self, path: &str, name: &str) -> Option<String> {
+        let beside = self.folder.path().join("metadata").join(path).join("meta").join(name);
+        std::fs::read_to_string(beside).ok()
     }
 
     /// Where the object of a bucket lies as a file.
