@@ -147,6 +147,22 @@ impl Limits {
         self.up.buckets.is_empty() && self.down.buckets.is_empty()
     }
 
+    /// Waits before something is tried again. Whether to try: not if the work is to
+    /// stop since it waits; what ends in good order after that may go on trying.
+    pub(crate) fn pause(&self, time: Duration) -> bool {
+        let (until, was_over) = (Instant::now() + time, self.is_over());
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(TICK));
+            if !was_over && self.is_over() {
+                return false;
+            }
+        }
+    }
+
     /// Whether the work should stop.
     pub(crate) fn is_over(&self) -> bool {
         self.down.cancelled.load(Ordering::Relaxed)
@@ -221,5 +237,22 @@ mod tests {
         limits.down.pay(3600 * 1024);
         assert!(start.elapsed() < Duration::from_secs(10));
         setter.join().unwrap();
+    }
+
+    #[test]
+    fn pauses_end_with_the_work() {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let limits = Limits::new(Arc::clone(&cancelled));
+        assert!(limits.pause(Duration::from_millis(1)));
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            cancelled.store(true, Ordering::Relaxed);
+        });
+        let start = Instant::now();
+        assert!(!limits.pause(Duration::from_secs(600)));
+        assert!(start.elapsed() < Duration::from_secs(300));
+        ending.join().unwrap();
+        // Who removes a lock after that may try twice.
+        assert!(limits.pause(Duration::from_millis(1)));
     }
 }

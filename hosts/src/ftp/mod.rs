@@ -69,13 +69,19 @@ const IDLE_TIME: Duration = Duration::from_secs(15);
 const OWNER_ONLY: u32 = 0o700;
 
 /// Waits longer and longer, and ends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Retries {
+    limits: Limits,
     count: u32,
 }
 
 impl Retries {
-    /// Whether to try again: waits before it says so.
+    fn new(limits: &Limits) -> Self {
+        Self { limits: limits.clone(), count: 0 }
+    }
+
+    /// Whether to try again: waits before it says so. Not if the work is to stop
+    /// meanwhile.
     fn again(&mut self) -> bool {
         if self.count == RETRIES_MAX {
             return false;
@@ -87,10 +93,7 @@ impl Retries {
         let _ = getrandom::fill(&mut random);
         let jitter = u64::from(u32::from_le_bytes(random)) % 1000;
         let pause = pause / 2 + pause.mul_f64(f64::from(u32::try_from(jitter).unwrap_or(0)) / 1e3);
-        if !cfg!(test) {
-            std::thread::sleep(pause);
-        }
-        true
+        cfg!(test) || self.limits.pause(pause)
     }
 }
 
@@ -184,7 +187,7 @@ impl FtpFiles {
         may_repeat: bool,
         mut work: impl FnMut(&mut Session<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
-        let mut retries = Retries::default();
+        let mut retries = Retries::new(&self.settings.limits);
         loop {
             let mut connection = self.take(operation, path)?;
             let (settings, Some(server)) = (&mut self.settings, &mut self.server) else {
@@ -214,7 +217,7 @@ impl FtpFiles {
 
     /// A connection that nobody uses.
     fn take(&mut self, operation: &'static str, path: &[u8]) -> Result<Connection> {
-        let mut retries = Retries::default();
+        let mut retries = Retries::new(&self.settings.limits);
         loop {
             while let Some(mut connection) = self.idle.pop() {
                 if connection.is_spent() {
@@ -353,7 +356,7 @@ impl RemoteFiles for FtpFiles {
     }
 
     fn list(&mut self, directory: &[u8], each: &mut EachChild<'_>) -> Result<()> {
-        let mut retries = Retries::default();
+        let mut retries = Retries::new(&self.settings.limits);
         loop {
             // Children must not be told twice.
             let mut told = false;

@@ -196,7 +196,7 @@ impl FtpFiles {
         let size = download.size;
         let left = size.map_or(u64::MAX, |size| size.saturating_sub(offset));
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
-        let (mut filled, mut retries) = (0, Retries::default());
+        let (mut filled, mut retries) = (0, Retries::new(&self.settings.limits));
         while filled < wanted {
             match self.read_some(id, offset + filled as u64, &mut into[filled..wanted]) {
                 Ok(0) => break,

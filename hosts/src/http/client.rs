@@ -13,6 +13,7 @@ use super::connection::{Connection, Timeouts};
 use super::error::HttpError;
 use super::response::Response;
 use crate::error::{HostsError, Result};
+use crate::http::retry::Attempts;
 use crate::options::Options;
 use crate::rate::Limits;
 use crate::staging::{Staged, too_short};
@@ -93,6 +94,11 @@ impl Client {
         let timeouts = Timeouts { connect: CONNECT_TIMEOUT.min(progress), progress };
         let limits = Limits::default();
         Ok(Self { endpoint, tls, timeouts, limits, idle: Vec::new() })
+    }
+
+    /// To count attempts with.
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts::new(&self.limits)
     }
 
     /// Sets how fast bytes move, from now on.

@@ -10,7 +10,7 @@ use super::client::{Client, Payload, Request};
 use super::error::HttpError;
 use super::head::{start_of_range, total_of_range};
 use super::response::Response;
-use super::retry::{Attempts, asked_pause};
+use super::retry::asked_pause;
 use crate::address::Address;
 use crate::error::{HostsError, Result};
 use crate::options::Options;
@@ -134,7 +134,7 @@ impl HttpFile {
             true => (self.window_bytes * 4).max(4 * wanted.len() as u64).min(WINDOW_BYTES_MAX),
             false => 0,
         };
-        let (mut filled, mut attempts) = (0, Attempts::new());
+        let (mut filled, mut attempts) = (0, self.client.attempts());
         while filled < wanted.len() {
             match self.read_some(offset_bytes + filled as u64, &mut wanted[filled..])? {
                 Ok(0) => return Err(self.broken(HttpError::Malformed("it is too short"))),
@@ -205,7 +205,7 @@ impl HttpFile {
         let last = at.saturating_add(count.max(1)) - 1;
         let mut headers = self.headers.clone();
         headers.push(("Range".to_owned(), Zeroizing::new(format!("bytes={at}-{last}"))));
-        let mut attempts = Attempts::new();
+        let mut attempts = self.client.attempts();
         loop {
             let payload = Payload::None;
             let request =

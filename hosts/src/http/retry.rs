@@ -1,7 +1,8 @@
 //! [`Attempts`]: how often something is tried, and with what pauses.
 
-use std::thread;
 use std::time::Duration;
+
+use crate::rate::Limits;
 
 /// Times that a request is made again.
 const RETRIES: u32 = 4;
@@ -13,19 +14,21 @@ const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 2
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Counts attempts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Attempts {
+    limits: Limits,
     left: u32,
     pause: Duration,
 }
 
 impl Attempts {
-    pub(crate) fn new() -> Self {
-        Self { left: RETRIES, pause: FIRST_PAUSE }
+    /// None yet, by one who keeps to these limits.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { limits: limits.clone(), left: RETRIES, pause: FIRST_PAUSE }
     }
 
     /// Waits before another attempt, for as long as the server asked if it did.
-    /// Returns whether there is one.
+    /// Returns whether there is one: not if the work is to stop meanwhile.
     pub(crate) fn again(&mut self, asked: Option<Duration>) -> bool {
         if self.left == 0 {
             return false;
@@ -33,8 +36,7 @@ impl Attempts {
         self.left -= 1;
         let pause = asked.unwrap_or_default().max(self.pause).min(PAUSE_MAX);
         self.pause *= 2;
-        thread::sleep(jittered(pause));
-        true
+        self.limits.pause(jittered(pause))
     }
 }
 

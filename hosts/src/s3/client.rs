@@ -144,6 +144,11 @@ impl S3 {
         Ok(Self { client, place, credentials, region, encryption, lists_v1: false, checksum })
     }
 
+    /// To count attempts with.
+    pub(super) fn attempts(&self) -> Attempts {
+        self.client.attempts()
+    }
+
     /// Sets how fast bytes move.
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.client.set_limits(limits);
@@ -157,7 +162,7 @@ impl S3 {
     /// Makes a request until it succeeds, is refused, or was made often enough.
     /// The answer's status is one of success.
     pub(super) fn call(&mut self, call: &Call<'_>) -> std::result::Result<Response, Failure> {
-        let mut attempts = Attempts::new();
+        let mut attempts = self.client.attempts();
         let (mut may_move, mut may_renew) = (true, true);
         loop {
             let response = match self.send(call) {

@@ -435,7 +435,7 @@ impl Importer for S3Importer {
     }
 
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
-        let mut attempts = Attempts::new();
+        let mut attempts = self.s3.attempts();
         loop {
             let Some(open) = &mut self.open else { return Err(none_open()) };
             match open.response.read(into) {

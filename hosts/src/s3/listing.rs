@@ -13,7 +13,6 @@ use crate::error::{HostsError, Result};
 use crate::http::date::parse_rfc3339;
 use crate::http::error::HttpError;
 use crate::http::response::Response;
-use crate::http::retry::Attempts;
 
 /// Keys of a page.
 const PAGE_KEYS: &str = "1000";
@@ -253,7 +252,7 @@ impl S3 {
 
     /// Reads one page, again if the link breaks in the middle.
     fn page(&mut self, page: &mut Page<'_, '_>, token: &str) -> Result<()> {
-        let mut attempts = Attempts::new();
+        let mut attempts = self.attempts();
         page.begin(false);
         loop {
             match self.try_page(page, token)? {

@@ -26,7 +26,6 @@ use crate::http::date::rfc3339;
 use crate::http::error::HttpError;
 use crate::http::head::{start_of_range, total_of_range};
 use crate::http::response::Response;
-use crate::http::retry::Attempts;
 use crate::options::{Options, refused};
 use crate::rate::Limits;
 use crate::resources::{Uploads, plural};
@@ -326,7 +325,7 @@ impl Store for S3Store {
     fn read_config(&mut self, into: &mut [u8]) -> Result<usize> {
         let key = self.s3.place.key("CONFIG");
         let call = Call::new("read", "GET", Some(&key));
-        let mut attempts = Attempts::new();
+        let mut attempts = self.s3.attempts();
         loop {
             let mut response = self.s3.call(&call)?;
             let length = response.left_bytes();
@@ -412,7 +411,7 @@ impl Store for S3Store {
             // They change under their names.
             self.forget(resource, name);
         }
-        let (mut filled, mut attempts) = (0, Attempts::new());
+        let (mut filled, mut attempts) = (0, self.s3.attempts());
         while filled < into.len() {
             let at = offset_bytes.saturating_add(filled as u64);
             if !self.seek(resource, name, at, (into.len() - filled) as u64)? {

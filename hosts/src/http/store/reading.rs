@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::http::client::Payload;
 use crate::http::error::HttpError;
 use crate::http::head::start_of_range;
-use crate::http::retry::Attempts;
 use crate::staging::Staged;
 
 /// Bytes of a packfile asked for at once when one reads on and on, at most. The
@@ -28,7 +27,8 @@ impl HttpStore {
         self.whole = None;
         let target = self.target(resource, Some(name));
         let purpose = Purpose { operation: "read", target: &target };
-        let (mut staged, mut attempts) = (Staged::new(&self.spool_directory), Attempts::new());
+        let (mut staged, mut attempts) =
+            (Staged::new(&self.spool_directory), self.client.attempts());
         let mut piece = vec![0; 16 * 1024];
         'again: loop {
             let mut response = self.call(purpose, "GET", None, &Payload::None)?;
@@ -87,7 +87,7 @@ impl HttpStore {
             true => (self.window_bytes * 4).max(4 * into.len() as u64).min(WINDOW_BYTES_MAX),
             false => 0,
         };
-        let (mut filled, mut attempts) = (0, Attempts::new());
+        let (mut filled, mut attempts) = (0, self.client.attempts());
         while filled < into.len() {
             let at = offset_bytes.saturating_add(filled as u64);
             if at >= PACKFILE_BYTES_MAX {

@@ -10,7 +10,7 @@ use crate::error::{HostsError, Result};
 use crate::http::client::{Payload, Request};
 use crate::http::error::HttpError;
 use crate::http::response::Response;
-use crate::http::retry::{Attempts, asked_pause};
+use crate::http::retry::asked_pause;
 
 /// Words of a refusal that are read, in bytes.
 const WORDS_BYTES_MAX: usize = 512;
@@ -40,7 +40,7 @@ impl HttpStore {
                 headers.push(("Content-Type".to_owned(), Zeroizing::new(json)));
             }
         }
-        let mut attempts = Attempts::new();
+        let mut attempts = self.client.attempts();
         loop {
             let payload = payload.clone();
             let request = Request { method, target: purpose.target, headers: &headers, payload };
