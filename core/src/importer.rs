@@ -46,6 +46,9 @@ pub struct Attributes {
 /// Files that are named ahead of the one that is open, at most.
 pub const FILES_AHEAD_MAX: usize = 64;
 
+/// Directories that are named ahead of the one that is entered, at most.
+pub const DIRECTORIES_AHEAD_MAX: usize = 32;
+
 /// Longest hint, in bytes.
 pub const HINT_BYTES_MAX: usize = 1024;
 
@@ -94,6 +97,19 @@ pub trait Importer {
     /// the importer says otherwise.
     fn files_ahead(&self) -> usize {
         0
+    }
+
+    /// How many directories this lists ahead: so many
+    /// [`expect_directory`](Self::expect_directory) may name beside the one that is to be
+    /// listed now, at most [`DIRECTORIES_AHEAD_MAX`]. None, unless the importer says otherwise.
+    fn directories_ahead(&self) -> usize {
+        0
+    }
+
+    /// Says that a directory will be listed soon, after those that were named before
+    /// it, unless the work ends before.
+    fn expect_directory(&mut self, path: &[u8]) {
+        let _ = path;
     }
 
     /// Fills in the attributes of an entry that a hint of the listing tells
@@ -184,6 +200,14 @@ impl<I: Importer + ?Sized> Importer for &mut I {
 
     fn files_ahead(&self) -> usize {
         (**self).files_ahead()
+    }
+
+    fn directories_ahead(&self) -> usize {
+        (**self).directories_ahead()
+    }
+
+    fn expect_directory(&mut self, path: &[u8]) {
+        (**self).expect_directory(path);
     }
 
     fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {

@@ -580,6 +580,11 @@ fn what_will_be_read_is_told() {
         let opened = core::mem::take(&mut importer.opened);
         assert!(opened.len() > 700);
         assert!(opened.iter().all(|(_, told)| *told));
+        // One that is alone in its directory, or the first one, is entered at once.
+        for (path, is_told) in [("a.b", false), ("a", true), ("deep", true), ("many", true)] {
+            let listed = (format!("/srv/data/{path}").into_bytes(), is_told);
+            assert!(importer.listed.contains(&listed), "{path} is told: {is_told}");
+        }
         let names = ["00100", "00101", "00650"].map(|n| format!("/srv/data/many/{n}").into_bytes());
         for name in &names {
             importer.entry_mut(name).unwrap().attributes.mod_time.secs += 1;

@@ -16,6 +16,7 @@
 
 mod ahead;
 mod entry;
+mod queue;
 mod trees;
 
 use crate::btree::builder_bytes_min;
@@ -48,6 +49,7 @@ use crate::wire::summary::Summary;
 
 use self::ahead::{Ahead, Record};
 use self::entry::{EntryError, Outcome, Place};
+use self::queue::Queue;
 use super::previous::{PreviousDirectory, newest_like};
 
 /// What a backup is told.
@@ -323,8 +325,7 @@ pub fn backup_into<L: Lend, I: Importer<Error = L::Error>>(
         xattr_value: parts.value,
         indexes,
         keys: keys?,
-        queue: queue?,
-        queue_at: 0,
+        queue: Queue::new(queue?),
         directories: directories?,
         totals: totals?,
         totals_at: 0,
@@ -374,8 +375,7 @@ struct Backup<'b, 'r, 's, 'm, L: Lend, I> {
     /// Keys and values of the VFS tree, in its order.
     keys: HostSpool<L>,
     /// Paths of the directories to enter.
-    queue: HostSpool<L>,
-    queue_at: u64,
+    queue: Queue<HostSpool<L>>,
     /// Paths and statistics of the directories that were entered.
     directories: HostSpool<L>,
     /// Statistics of directories that the ones above them wait for.
@@ -430,30 +430,16 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
             Err(EntryError::Engine(error)) => return Err(error),
         }
         self.frames.truncate(0)?;
-        self.enqueue(b"/", false)
-    }
-
-    fn enqueue(&mut self, path: &[u8], failed: bool) -> Result<(), Error<L::Error>> {
-        let len = u16::try_from(path.len()).map_err(|_| internal("path"))?;
-        self.queue.append(&[u8::from(failed)])?;
-        self.queue.append(&len.to_le_bytes())?;
-        Ok(self.queue.append(path)?)
+        self.queue.push(b"/", false)
     }
 
     /// Stores the entries of the next directory in the queue. Returns whether
     /// there was one.
     fn next_directory(&mut self, listing: &mut Listing<'_, L>) -> Result<bool, Error<L::Error>> {
-        if self.queue_at == self.queue.len() {
-            return Ok(false);
-        }
-        let mut head = [0; 3];
-        self.queue.read_at(self.queue_at, &mut head)?;
-        let len = usize::from(u16::from_le_bytes([head[1], head[2]]));
         let mut path = [0; PATH_BYTES_MAX];
-        let path = &mut path[..len];
-        self.queue.read_at(self.queue_at + 3, path)?;
-        self.queue_at += 3 + len as u64;
-        self.directory(path, head[0] != 0, listing)?;
+        let Some((path, failed)) = self.queue.pop(&mut path)? else { return Ok(false) };
+        self.queue.tell(self.importer, self.entry)?;
+        self.directory(path, failed, listing)?;
         Ok(true)
     }
 
@@ -490,7 +476,7 @@ impl<L: Lend, I: Importer<Error = L::Error>> Backup<'_, '_, '_, '_, L, I> {
             let mut path = [0; PATH_BYTES_MAX];
             let name = name.strip_suffix(b"/").unwrap_or(name);
             let len = path::join(directory, name, &mut path).map_err(|_| internal("path"))?;
-            self.enqueue(&path[..len], failed == [1])?;
+            self.queue.push(&path[..len], failed == [1])?;
         }
         listing.directories.reset()?;
         Ok(())

@@ -1,10 +1,10 @@
 //! [`MemImporter`]: a tree of files in memory.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::TestError;
-use crate::importer::{Attributes, Each, Importer};
+use crate::importer::{Attributes, DIRECTORIES_AHEAD_MAX, Each, Importer};
 use crate::time::Timestamp;
 use crate::wire::mode;
 
@@ -42,6 +42,10 @@ pub struct MemImporter {
     pub ahead: usize,
     /// Files that were told and are not opened yet.
     told: Vec<Vec<u8>>,
+    /// Directories that were told and are not listed yet.
+    directories_told: VecDeque<Vec<u8>>,
+    /// Directories that were listed, and whether they were told before.
+    pub listed: Vec<(Vec<u8>, bool)>,
     /// Files that were opened, and whether they were told before.
     pub opened: Vec<(Vec<u8>, bool)>,
 }
@@ -59,6 +63,8 @@ impl MemImporter {
             open: None,
             ahead: 0,
             told: Vec::new(),
+            directories_told: VecDeque::new(),
+            listed: Vec::new(),
             opened: Vec::new(),
         };
         importer.directory(root);
@@ -179,6 +185,12 @@ impl Importer for MemImporter {
     }
 
     fn list(&mut self, directory: &[u8], each: &mut Each<'_, TestError>) -> Result<(), TestError> {
+        let is_told = self.directories_told.front().is_some_and(|told| told == directory);
+        if is_told {
+            self.directories_told.pop_front();
+        }
+        assert!(!self.directories_told.iter().any(|told| told == directory), "out of turn");
+        self.listed.push((directory.to_vec(), is_told));
         let listed = self.at(directory)?;
         if !mode::is_directory(listed.attributes.mode) {
             return Err(TestError::Misuse("a listing of what is no directory"));
@@ -206,6 +218,15 @@ impl Importer for MemImporter {
 
     fn files_ahead(&self) -> usize {
         self.ahead
+    }
+
+    fn directories_ahead(&self) -> usize {
+        self.ahead.min(DIRECTORIES_AHEAD_MAX)
+    }
+
+    fn expect_directory(&mut self, path: &[u8]) {
+        self.directories_told.push_back(path.to_vec());
+        assert!(self.directories_told.len() <= self.ahead + 1, "more than were asked for");
     }
 
     fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {

@@ -3,7 +3,8 @@
 //! Files that the engine [expects](Importer::expect) wait in a line. Each thread takes
 //! the foremost that nobody has taken, and reads it into blocks, which are given out
 //! when the file is opened. The file in front may always go on, whatever the others
-//! hold: so the line always moves.
+//! hold: so the line always moves. Directories that the engine
+//! [expects](Importer::expect_directory) are listed where no file waits.
 //!
 //! Threads start as there is work for them. One that does not get its connection, for
 //! instance because a server lets nobody have so many, goes away; what nobody has taken
@@ -15,10 +16,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 
 use tiroir_core::host::HostErrorKind;
-use tiroir_core::importer::{Attributes, Each, FILES_AHEAD_MAX, Importer};
+use tiroir_core::importer::{Attributes, DIRECTORIES_AHEAD_MAX, Each, FILES_AHEAD_MAX, Importer};
 
+use super::listings::{LISTING_BYTES_MAX, Listings, Records, Wanted};
 use super::{BLOCK_BYTES, STACK_BYTES, Width};
 use crate::error::{HostsError, Result};
+
+/// Directories that are named ahead, for each thread.
+const DIRECTORIES_PER_THREAD: usize = 4;
 
 /// Makes a connection of a thread's own.
 pub type Connect = dyn Fn() -> Result<Box<dyn Importer<Error = HostsError>>> + Send + Sync;
@@ -50,6 +55,7 @@ struct Line {
     /// Blocks in all files, and blocks that are free again.
     held: usize,
     spare: Vec<Vec<u8>>,
+    listings: Listings,
     threads: usize,
     idle: usize,
     /// A thread got no connection: no more are started.
@@ -124,7 +130,8 @@ enum Open {
 
 /// [`Importer`] that reads files ahead, over connections of their own.
 ///
-/// Takes [`Width::bytes`] at most, and what the connections take.
+/// Takes [`Width::bytes`] and [`Width::listings_bytes`] at most, and what the connections
+/// take.
 pub struct AheadImporter {
     first: Box<dyn Importer<Error = HostsError>>,
     connect: Arc<Connect>,
@@ -154,7 +161,8 @@ impl AheadImporter {
 
     /// Starts another thread, if more files wait than threads do.
     fn start_thread(&self, line: &mut Line) {
-        let waiting = line.files.iter().filter(|file| !file.is_taken).count();
+        let files = line.files.iter().filter(|file| !file.is_taken).count();
+        let waiting = files + line.listings.waiting();
         if line.is_refused || line.threads == self.shared.width.threads || waiting <= line.idle {
             return;
         }
@@ -163,6 +171,22 @@ impl AheadImporter {
         match builder.spawn(move || Reader { shared }.run(&*connect)) {
             Ok(_) => line.threads += 1,
             Err(_) => line.is_refused = true,
+        }
+    }
+
+    /// The listing of a directory, if a thread has it or is at it.
+    fn listing(&self, directory: &[u8]) -> Option<Records> {
+        let mut line = self.shared.line();
+        loop {
+            match line.listings.want(directory) {
+                Wanted::No => return None,
+                Wanted::Soon => line = self.shared.wait(line, &self.shared.news),
+                Wanted::Now(records) => {
+                    // There is room for another one.
+                    self.shared.work.notify_all();
+                    return Some(records);
+                }
+            }
         }
     }
 
@@ -195,6 +219,12 @@ impl Drop for AheadImporter {
     }
 }
 
+/// What a thread takes out of the line.
+enum Work {
+    File { number: u64, path: Vec<u8>, hint: Vec<u8> },
+    Directory { number: u64, path: Vec<u8> },
+}
+
 /// A thread.
 struct Reader {
     shared: Arc<Shared>,
@@ -208,20 +238,27 @@ impl Reader {
             return;
         };
         let mut attributes = Box::default();
-        while let Some((number, path, hint)) = self.take() {
-            let outcome = self.read(&mut *importer, number, &path, &hint, &mut attributes);
-            importer.close();
-            let mut line = self.shared.line();
-            if let Some(file) = line.file(number) {
-                file.outcome = Some(outcome);
-                self.shared.news.notify_all();
+        while let Some(work) = self.take() {
+            match work {
+                Work::File { number, path, hint } => {
+                    let outcome = self.read(&mut *importer, number, &path, &hint, &mut attributes);
+                    importer.close();
+                    if let Some(file) = self.shared.line().file(number) {
+                        file.outcome = Some(outcome);
+                    }
+                }
+                Work::Directory { number, path } => {
+                    let records = Records::list(&mut *importer, &path);
+                    self.shared.line().listings.put(number, records);
+                }
             }
+            self.shared.news.notify_all();
         }
     }
 
-    /// Waits for a file that nobody has taken, and takes it. Nothing when there
-    /// will be none.
-    fn take(&self) -> Option<(u64, Vec<u8>, Vec<u8>)> {
+    /// Waits for a file or directory that nobody has taken, and takes it. Nothing when
+    /// there will be none.
+    fn take(&self) -> Option<Work> {
         let mut line = self.shared.line();
         loop {
             if line.is_over {
@@ -230,7 +267,11 @@ impl Reader {
             let front = line.front;
             if let Some((number, file)) = (front..).zip(&mut line.files).find(|it| !it.1.is_taken) {
                 file.is_taken = true;
-                return Some((number, file.path.clone(), std::mem::take(&mut file.hint)));
+                let (path, hint) = (file.path.clone(), std::mem::take(&mut file.hint));
+                return Some(Work::File { number, path, hint });
+            }
+            if let Some((number, path)) = line.listings.take(self.shared.width.listings_bytes()) {
+                return Some(Work::Directory { number, path });
             }
             line.idle += 1;
             line = self.shared.wait(line, &self.shared.work);
@@ -301,7 +342,10 @@ impl Importer for AheadImporter {
     }
 
     fn list(&mut self, directory: &[u8], each: &mut Each<'_, HostsError>) -> Result<()> {
-        self.first.list(directory, each)
+        match self.listing(directory) {
+            Some(records) => records.tell(each),
+            None => self.first.list(directory, each),
+        }
     }
 
     fn stat(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> Result<()> {
@@ -313,6 +357,23 @@ impl Importer for AheadImporter {
             Width { threads: 0, .. } => 0,
             Width { blocks, .. } => blocks.min(FILES_AHEAD_MAX),
         }
+    }
+
+    fn directories_ahead(&self) -> usize {
+        let Width { threads, .. } = self.shared.width;
+        let has_room = self.shared.width.listings_bytes() >= LISTING_BYTES_MAX;
+        if has_room { (DIRECTORIES_PER_THREAD * threads).min(DIRECTORIES_AHEAD_MAX) } else { 0 }
+    }
+
+    fn expect_directory(&mut self, path: &[u8]) {
+        let mut line = self.shared.line();
+        line.listings.expect(path);
+        // One of them is that which is listed now.
+        if line.listings.len() > DIRECTORIES_AHEAD_MAX + 1 {
+            line.listings.drop_front();
+        }
+        self.start_thread(&mut line);
+        self.shared.work.notify_one();
     }
 
     fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {
@@ -408,7 +469,7 @@ impl Importer for AheadImporter {
     }
 }
 
-fn lost() -> HostsError {
+pub(super) fn lost() -> HostsError {
     HostsError::rule(HostErrorKind::Other, "read", b"", "a thread was lost")
 }
 
@@ -454,7 +515,14 @@ mod tests {
             b"/"
         }
 
-        fn list(&mut self, _: &[u8], _: &mut Each<'_, HostsError>) -> Result<()> {
+        fn list(&mut self, directory: &[u8], each: &mut Each<'_, HostsError>) -> Result<()> {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            for number in 0..length(directory) {
+                each(format!("{number}").as_bytes(), b"hint")?;
+            }
+            if directory.ends_with(b"!") {
+                return Err(HostsError::rule(HostErrorKind::Other, "list", directory, "broken"));
+            }
             Ok(())
         }
 
@@ -582,6 +650,63 @@ mod tests {
             assert!(opened.load(Ordering::Relaxed) == 0 || (threads > 0 && connections > 0));
             assert!(made.load(Ordering::Relaxed) <= threads);
         }
+    }
+
+    #[test]
+    fn what_is_listed_ahead_is_what_is_there() {
+        for (threads, blocks, connections) in [(1, 1, 9), (1, 4, 9), (4, 64, 2), (4, 8, 0)] {
+            let (mut importer, made, listed) = importer(Width { threads, blocks }, connections);
+            let directories: Vec<Vec<u8>> = (0..200_u32)
+                .map(|n| {
+                    let end = if n % 9 == 4 { "!" } else { "" };
+                    // Every so often more than is kept.
+                    format!("/{}{end}", if n % 20 == 7 { 5000 + n } else { n }).into_bytes()
+                })
+                .collect();
+            let (ahead, mut told) = (importer.directories_ahead(), 0);
+            assert_eq!(ahead, if blocks < 2 { 0 } else { 4 * threads });
+            for (n, directory) in directories.iter().enumerate() {
+                while told < directories.len().min(n + ahead) {
+                    importer.expect_directory(&directories[told]);
+                    told += 1;
+                }
+                // Some are not entered after all.
+                if n % 11 == 3 {
+                    continue;
+                }
+                let mut names = 0;
+                let outcome = importer.list(directory, &mut |name, hint| {
+                    assert_eq!((name, hint), (format!("{names}").as_bytes(), &b"hint"[..]));
+                    names += 1;
+                    Ok(())
+                });
+                assert_eq!(
+                    (names, outcome.is_err()),
+                    (length(directory), directory.ends_with(b"!"))
+                );
+            }
+            assert!(listed.load(Ordering::Relaxed) == 0 || (ahead > 0 && connections > 0));
+            assert!(made.load(Ordering::Relaxed) <= threads);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_expected_is_listed_by_a_thread() {
+        let (mut importer, made, listed) = importer(Width { threads: 2, blocks: 8 }, 9);
+        importer.expect_directory(b"/100");
+        // It is taken sooner or later, however busy the machine is.
+        while importer.shared.line().listings.waiting() > 0 {
+            std::thread::yield_now();
+        }
+        let mut names = 0;
+        importer
+            .list(b"/100", &mut |_, _| {
+                names += 1;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(names, 100);
+        assert_eq!((made.load(Ordering::Relaxed), listed.load(Ordering::Relaxed)), (1, 1));
     }
 
     #[test]

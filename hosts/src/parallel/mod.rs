@@ -5,6 +5,7 @@
 
 pub mod ahead;
 pub mod behind;
+mod listings;
 
 /// Bytes of one block of what was read, or is to be written.
 pub const BLOCK_BYTES: usize = 64 * 1024;
@@ -22,9 +23,16 @@ pub struct Width {
 }
 
 impl Width {
-    /// Memory for what waits, in bytes. Connections take theirs beside that.
+    /// Memory for what waits of files, in bytes. Connections take theirs beside that,
+    /// and [`listings_bytes`](Self::listings_bytes).
     #[must_use]
     pub const fn bytes(self) -> usize {
         self.blocks * BLOCK_BYTES
+    }
+
+    /// Memory for listings of directories that wait, in bytes.
+    #[must_use]
+    pub const fn listings_bytes(self) -> usize {
+        self.bytes() / 4
     }
 }
