@@ -179,8 +179,8 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use core::ops::ControlFlow;
     use std::collections::BTreeSet;
-    use std::ops::ControlFlow;
     use std::vec;
     use std::vec::Vec;
 
