@@ -459,7 +459,9 @@ impl Args {
             let made = backup(repo, &mut importer, &options, memory, &mut |event| {
                 tell(event, &mut reporter);
             });
-            let report = made.map_err(|error| why_not(error, repo))?;
+            let mut report = made.map_err(|error| why_not(error, repo))?;
+            // With the uploads at the end, of which the snapshot cannot know.
+            report.duration_nanos = reporter.elapsed_nanos();
             let form = reporter.finish();
             if let Some(warning) = clock_warning(report.previous_at, now()) {
                 report::warn(&warning);

@@ -132,7 +132,8 @@ pub struct Report {
     pub new_bytes: u64,
     /// What was written to the store.
     pub written: Written,
-    /// How long it took, in nanoseconds.
+    /// How long it took until the header of the snapshot was written, which records it,
+    /// in nanoseconds. What waits is uploaded after that.
     pub duration_nanos: i64,
     /// The lock could not be given back: it keeps maintenance away for ten
     /// minutes.
