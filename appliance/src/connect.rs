@@ -275,7 +275,8 @@ pub(crate) fn importer(
     Ok(RemoteImporter { importer: Box::new(importer), ignored_root })
 }
 
-/// Has files read ahead, over as many connections as the option `connections` says.
+/// Has files read and directories listed ahead, over as many connections as the option
+/// `connections` says; `ignore` is what `first` leaves out.
 ///
 /// # Errors
 ///
@@ -284,10 +285,11 @@ pub(crate) fn ahead(
     first: Box<dyn Importer<Error = HostsError>>,
     remote: &Remote,
     around: &Surroundings,
+    ignore: Option<Ignore>,
 ) -> Result<AheadImporter, HostsError> {
     let width = width(remote, around)?;
     let (remote, around) = (remote.clone(), around.clone());
-    let connect = move || Ok(importer(&remote, &around, None)?.importer);
+    let connect = move || Ok(importer(&remote, &around, ignore.clone())?.importer);
     Ok(AheadImporter::new(first, width, Arc::new(connect)))
 }
 

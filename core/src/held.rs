@@ -95,6 +95,9 @@ impl Held {
     {
         let left = u64::from(at.length_bytes).saturating_sub(done);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(&[]);
+        }
         let from = (HEADER_BYTES as u64).saturating_add(at.offset_bytes).saturating_add(done);
         self.turn += 1;
         let found = (0..self.windows.len())
@@ -133,7 +136,7 @@ impl Held {
             Ok(filled) => (start, filled),
             // A bad sector beside the blob is no reason not to read the blob.
             Err(error)
-                if error.kind() == HostErrorKind::Other && (start, room) != (from, exact) =>
+                if error.kind() == HostErrorKind::Medium && (start, room) != (from, exact) =>
             {
                 (from, get(from, exact).map_err(|_| Error::Host(error))?)
             }
@@ -172,7 +175,7 @@ impl Held {
         let oldest = (1..self.windows.len()).min_by_key(|n| self.windows[*n].used);
         // The parts of a tree lie before what refers to them. No blob lies in two windows.
         let aligned = from - from % small as u64;
-        let start = aligned.max((from + left as u64).saturating_sub(small as u64));
+        let start = aligned.max(from.saturating_add(left as u64).saturating_sub(small as u64));
         Plan { window: oldest.unwrap_or(0), start, room: small }
     }
 }
@@ -208,7 +211,7 @@ mod tests {
 
     impl HostError for Failed {
         fn kind(&self) -> HostErrorKind {
-            HostErrorKind::Other
+            HostErrorKind::Medium
         }
     }
 
@@ -249,7 +252,7 @@ mod tests {
             into: &mut [u8],
         ) -> Result<usize, Failed> {
             self.requests.push((offset_bytes, into.len()));
-            let end = self.length.min(offset_bytes + into.len() as u64);
+            let end = self.length.min(offset_bytes.saturating_add(into.len() as u64));
             if self.bad.range(offset_bytes..end.max(offset_bytes)).next().is_some() {
                 return Err(Failed);
             }
@@ -349,9 +352,14 @@ mod tests {
             read(&mut held, &mut store, &mut io, &location(1, offset, length)).unwrap();
         }
         assert!(read(&mut held, &mut store, &mut io, &location(1, 19_000, 3000)).is_err());
-        // And the end of the file is no reason either.
+        // And the end of the file is no reason either, nor an index that is wrong.
         read(&mut held, &mut store, &mut io, &location(1, 99_000, 900)).unwrap();
         let beyond = read(&mut held, &mut store, &mut io, &location(1, 99_000, 1000));
         assert!(matches!(beyond, Err(Error::Damaged { .. })), "{beyond:?}");
+        for io_bytes in [4096, io.len()] {
+            let nowhere = location(1, u64::MAX, 900);
+            let beyond = read(&mut Held::default(), &mut store, &mut io[..io_bytes], &nowhere);
+            assert!(matches!(beyond, Err(Error::Damaged { .. })), "{beyond:?}");
+        }
     }
 }

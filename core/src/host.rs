@@ -19,6 +19,9 @@ pub enum HostErrorKind {
     NoSpace,
     /// All that was said in this refresh is lost, and has to be said again.
     Lost,
+    /// The medium fails to read or write what is there (`EIO`): what lies beside it may
+    /// be whole.
+    Medium,
     /// Anything else.
     Other,
 }

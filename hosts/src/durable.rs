@@ -11,13 +11,18 @@ use rustix::io::Errno;
 ///
 /// Network file systems and FUSE answer `EINVAL`, `EOPNOTSUPP` or `ENOSYS`: they
 /// keep names as they see fit, and there is nothing to do about it but to say so,
-/// once, with [`cannot_sync`]. Anything else, `EIO` above all, is an error.
+/// once, with [`cannot_sync`]. So it is with a directory that may be written to and
+/// not read. Anything else, `EIO` above all, is an error.
 ///
 /// # Errors
 ///
 /// Of the system, but for those.
 pub fn sync_directory(path: &Path) -> io::Result<bool> {
-    match File::open(path)?.sync_all() {
+    let directory = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+        other => other?,
+    };
+    match directory.sync_all() {
         Ok(()) => Ok(true),
         Err(error) => match Errno::from_io_error(&error) {
             // ENOTSUP is the same number on Linux.
@@ -31,7 +36,7 @@ pub fn sync_directory(path: &Path) -> io::Result<bool> {
 #[must_use]
 pub fn cannot_sync(path: &Path) -> String {
     format!(
-        "the file system of {} cannot sync directories: \
+        "the directory of {} cannot be synced: \
          what was just written may be lost if power fails",
         path.display()
     )

@@ -193,6 +193,9 @@ fn io_kind(error: &io::Error) -> HostErrorKind {
             HostErrorKind::PermissionDenied
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => HostErrorKind::NoSpace,
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            HostErrorKind::Medium
+        }
         _ => HostErrorKind::Other,
     }
 }

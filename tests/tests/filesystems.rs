@@ -273,7 +273,7 @@ fn directories(store: &Path) -> Vec<PathBuf> {
 
 fn warnings(outcome: &Outcome) -> usize {
     let text = String::from_utf8_lossy(&outcome.stderr);
-    text.lines().filter(|line| line.contains("cannot sync directories")).count()
+    text.lines().filter(|line| line.contains("cannot be synced")).count()
 }
 
 /// CIFS, FUSE and others: one warning, and it goes on.

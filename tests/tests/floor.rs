@@ -41,6 +41,10 @@ impl<'s> Scene<'s> {
     fn new(sandbox: &'s Sandbox, shape: Shape) -> Self {
         let (source, store) = (sandbox.path("src"), sandbox.path("store"));
         build(&source, shape, 5);
+        // Somebody else's, whose owner has to be set, where root runs this.
+        let theirs = source.join("theirs");
+        std::os::unix::fs::symlink("nowhere", &theirs).expect("a link");
+        let _ = std::os::unix::fs::lchown(&theirs, Some(1234), Some(1234));
         Self { sandbox, source, store }
     }
 

@@ -152,6 +152,36 @@ fn main_job() {
     }
 }
 
+/// Whichever connection lists a directory.
+#[test]
+fn what_is_ignored_is_left_out() {
+    let sandbox = Sandbox::new();
+    let ssh = Ssh::start(Kind::OpenSsh, &sandbox.path("ssh"));
+    let (source, store) = (sandbox.path("src"), sandbox.path("store"));
+    for number in 0..200 {
+        let directory = source.join(format!("{number:03}"));
+        fs::create_dir_all(directory.join("cache")).expect("directories");
+        for name in ["kept", "dropped.bin", "cache/dropped"] {
+            fs::write(directory.join(name), name).expect("a file");
+        }
+    }
+    let at = || {
+        let mut run = sandbox.at(&store);
+        run.passphrase(PASSPHRASE);
+        run
+    };
+    at().args(["create", "-kdf-memory", "8M"]).run().status(0);
+    let mut backup = at();
+    backup.args(["backup", "-ignore", "*.bin", "-ignore", "cache/", "-o", "connections=4"]);
+    with(&mut backup, "-o", &ssh.options(ssh.server.port));
+    backup.arg(ssh.location(ssh.server.port, &source)).run().status(0);
+    let listing = at().args(["ls", "-uuid"]).run().status(0);
+    let snapshot = identifiers(listing.text())[0].clone();
+    let listing = at().args(["ls", "-recursive"]).arg(snapshot).run().status(0);
+    let lines = |word: &str| listing.text().lines().filter(|line| line.contains(word)).count();
+    assert_eq!((lines("/kept"), lines("dropped"), lines("cache")), (200, 0, 0));
+}
+
 /// The link breaks again and again, and everything comes through.
 #[test]
 fn links_that_break() {

@@ -157,9 +157,19 @@ fn to_file(
     let written = write_tar(work, exporter, false, memory, Some(out), &failed);
     let written = written.and_then(|(status, stream)| {
         let file = stream.into_inner().map_err(|error| failed(error.into_error()))?;
+        let was_there = path.symlink_metadata().is_ok();
         file.sync_all().and_then(|()| fs::rename(&temporary, path)).map_err(failed)?;
-        if !sync_directory(parent_of(path)).map_err(failed)? {
-            report::warn(&cannot_sync(path));
+        match sync_directory(parent_of(path)) {
+            Ok(true) => {}
+            Ok(false) => report::warn(&cannot_sync(path)),
+            Err(error) => {
+                // What was told to have failed must not be found later. In place of
+                // another archive it is the only one left.
+                if !was_there {
+                    let _ = fs::remove_file(path);
+                }
+                return Err(failed(error));
+            }
         }
         Ok(status)
     });

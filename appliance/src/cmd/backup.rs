@@ -215,12 +215,12 @@ pub(crate) fn run(args: &Args, context: &Context<'_>, out: &mut dyn Write) -> Re
         }
         Source::Remote(remote) => {
             let ignore = args.patterns(None)?.build()?;
-            let found = open_remote(&remote, context, Some(ignore))?;
+            let found = open_remote(&remote, context, Some(ignore.clone()))?;
             if let Some(top) = &found.ignored_root {
                 warn_of_ignored_root(top);
             }
             let around = context.surroundings();
-            let mut importer = connect::ahead(found.importer, &remote, &around)?;
+            let mut importer = connect::ahead(found.importer, &remote, &around, Some(ignore))?;
             return args.store(context, opened, &mut importer, out);
         }
         Source::Paths { paths, mounts, .. } => (paths, mounts),

@@ -207,7 +207,7 @@ impl Args {
                     Place::Remote(remote) => {
                         let found = open_remote(remote, context, None)?;
                         let around = context.surroundings();
-                        let mut importer = connect::ahead(found.importer, remote, &around)?;
+                        let mut importer = connect::ahead(found.importer, remote, &around, None)?;
                         writing.back_up(&mut session, &mut importer)?;
                     }
                 }

@@ -252,7 +252,7 @@ impl FsExporter {
         // Works for what is only named by its descriptor, too.
         let changed = rustix::fs::chownat(fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH);
         self.tolerate(Kept::Owner, changed)?;
-        rustix::fs::fstat(fd)
+        stat_passed(fd)
     }
 
     /// Gives an open file or directory all that `info` says.

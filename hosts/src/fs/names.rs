@@ -100,7 +100,14 @@ fn may_be_respelt(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<boo
         return Ok(true);
     }
     let Some(letter) = name.iter().position(u8::is_ascii_alphabetic) else {
-        return Ok(!name.is_ascii());
+        // Of letters that have no two cases there is one spelling.
+        let Ok(text) = std::str::from_utf8(name) else { return Ok(false) };
+        for respelt in [text.to_uppercase(), text.to_lowercase()] {
+            if respelt != text && exists(parent, respelt.as_bytes())? {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
     };
     let mut respelt = [0; NAME_BYTES_MAX];
     let Some(respelt) = respelt.get_mut(..name.len()) else { return Ok(true) };

@@ -130,13 +130,16 @@ enum Open {
 
 /// [`Importer`] that reads files ahead, over connections of their own.
 ///
-/// Takes [`Width::bytes`] and [`Width::listings_bytes`] at most, and what the connections
-/// take.
+/// Takes [`Width::bytes`] and [`Width::listings_bytes`] at most, the listing that is given
+/// out, paths of what it expects, and what the connections take.
 pub struct AheadImporter {
     first: Box<dyn Importer<Error = HostsError>>,
     connect: Arc<Connect>,
     shared: Arc<Shared>,
     open: Open,
+    /// The file in front, until a byte of it was given out: should the thread fail, which
+    /// may be for lack of a connection, it is read over the first one.
+    untouched: Option<(Vec<u8>, Box<Attributes>)>,
 }
 
 impl fmt::Debug for AheadImporter {
@@ -156,7 +159,7 @@ impl AheadImporter {
     ) -> Self {
         let (line, work, news) = Default::default();
         let shared = Arc::new(Shared { line, work, news, width });
-        Self { first, connect, shared, open: Open::Nothing }
+        Self { first, connect, shared, open: Open::Nothing, untouched: None }
     }
 
     /// Starts another thread, if more files wait than threads do.
@@ -178,14 +181,13 @@ impl AheadImporter {
     fn listing(&self, directory: &[u8]) -> Option<Records> {
         let mut line = self.shared.line();
         loop {
-            match line.listings.want(directory) {
+            let wanted = line.listings.want(directory);
+            // There may be room for another one.
+            self.shared.work.notify_all();
+            match wanted {
                 Wanted::No => return None,
                 Wanted::Soon => line = self.shared.wait(line, &self.shared.news),
-                Wanted::Now(records) => {
-                    // There is room for another one.
-                    self.shared.work.notify_all();
-                    return Some(records);
-                }
+                Wanted::Now(records) => return Some(records),
             }
         }
     }
@@ -247,13 +249,30 @@ impl Reader {
                         file.outcome = Some(outcome);
                     }
                 }
-                Work::Directory { number, path } => {
-                    let records = Records::list(&mut *importer, &path);
-                    self.shared.line().listings.put(number, records);
-                }
+                Work::Directory { number, path } => self.list(&mut *importer, number, &path),
             }
             self.shared.news.notify_all();
         }
+    }
+
+    /// Lists a directory.
+    fn list(&self, importer: &mut dyn Importer<Error = HostsError>, number: u64, path: &[u8]) {
+        // Of one that is too long the engine hears at once, and lists it itself.
+        let mut is_given_up = false;
+        let records = Records::list(importer, path, &mut || {
+            is_given_up = true;
+            self.put(number, None);
+        });
+        if !is_given_up {
+            self.put(number, records);
+        }
+    }
+
+    fn put(&self, number: u64, records: Option<Records>) {
+        self.shared.line().listings.put(number, records);
+        self.shared.news.notify_all();
+        // There may be room for another listing.
+        self.shared.work.notify_all();
     }
 
     /// Waits for a file or directory that nobody has taken, and takes it. Nothing when
@@ -373,7 +392,7 @@ impl Importer for AheadImporter {
             line.listings.drop_front();
         }
         self.start_thread(&mut line);
-        self.shared.work.notify_one();
+        self.shared.work.notify_all();
     }
 
     fn foresee(&mut self, path: &[u8], hint: &[u8], into: &mut Attributes) -> bool {
@@ -394,13 +413,14 @@ impl Importer for AheadImporter {
             line.drop_front();
         }
         self.start_thread(&mut line);
-        self.shared.work.notify_one();
+        self.shared.work.notify_all();
     }
 
     fn open(&mut self, path: &[u8], expected: &Attributes) -> Result<()> {
         self.close();
         if self.bring_to_front(path) {
             self.open = Open::Front;
+            self.untouched = Some((path.to_vec(), Box::new(expected.clone())));
             return Ok(());
         }
         self.first.open(path, expected)?;
@@ -419,6 +439,7 @@ impl Importer for AheadImporter {
                 let step = into.len().min(block.filled - block.given);
                 into[..step].copy_from_slice(&block.bytes[block.given..][..step]);
                 block.given += step;
+                self.untouched = None;
                 if block.given == block.filled
                     && let Some(block) = file.blocks.pop_front()
                 {
@@ -429,13 +450,17 @@ impl Importer for AheadImporter {
             }
             match &mut file.outcome {
                 Some(Ok(_)) => return Ok(0),
-                Some(outcome) => std::mem::replace(outcome, Ok(false)).map(|_| 0)?,
-                None => {
-                    line = self.shared.wait(line, &self.shared.news);
-                    continue;
+                Some(outcome) => {
+                    let failed = std::mem::replace(outcome, Ok(false)).map(|_| 0);
+                    drop(line);
+                    let Some((path, expected)) = self.untouched.take() else { return failed };
+                    self.close();
+                    self.first.open(&path, &expected)?;
+                    self.open = Open::First;
+                    return self.first.read(into);
                 }
-            };
-            return Err(lost());
+                None => line = self.shared.wait(line, &self.shared.news),
+            }
         }
     }
 
@@ -450,6 +475,7 @@ impl Importer for AheadImporter {
     }
 
     fn close(&mut self) {
+        self.untouched = None;
         match std::mem::take(&mut self.open) {
             Open::Nothing => {}
             Open::First => self.first.close(),
@@ -485,6 +511,7 @@ mod tests {
     struct Numbers {
         open: Option<(Vec<u8>, usize)>,
         opened: Arc<AtomicUsize>,
+        refuses: bool,
     }
 
     fn length(path: &[u8]) -> usize {
@@ -534,6 +561,9 @@ mod tests {
 
         fn open(&mut self, path: &[u8], expected: &Attributes) -> Result<()> {
             assert_eq!(expected.size, i64::try_from(length(path)).unwrap());
+            if self.refuses {
+                return Err(HostsError::rule(HostErrorKind::Other, "open", path, "too many"));
+            }
             self.opened.fetch_add(1, Ordering::Relaxed);
             self.open = Some((path.to_vec(), 0));
             Ok(())
@@ -580,7 +610,7 @@ mod tests {
                 let rule = "no more are let in";
                 return Err(HostsError::rule(HostErrorKind::Other, "connect", b"", rule));
             }
-            let numbers = Numbers { opened: Arc::clone(&there), open: None };
+            let numbers = Numbers { opened: Arc::clone(&there), ..Numbers::default() };
             Ok(Box::new(numbers) as Box<dyn Importer<Error = HostsError>>)
         };
         (AheadImporter::new(Box::new(Numbers::default()), width, Arc::new(connect)), made, opened)
@@ -650,6 +680,23 @@ mod tests {
             assert!(opened.load(Ordering::Relaxed) == 0 || (threads > 0 && connections > 0));
             assert!(made.load(Ordering::Relaxed) <= threads);
         }
+    }
+
+    /// A thread whose server will not have it costs no file.
+    #[test]
+    fn what_a_thread_cannot_read_the_first_connection_may() {
+        let connect = || {
+            let refuses = Numbers { refuses: true, ..Numbers::default() };
+            Ok(Box::new(refuses) as Box<dyn Importer<Error = HostsError>>)
+        };
+        let width = Width { threads: 2, blocks: 8 };
+        let first = Box::new(Numbers::default());
+        let mut importer = AheadImporter::new(first, width, Arc::new(connect));
+        importer.expect(b"/100000", b"hint");
+        while importer.shared.line().files.front().is_none_or(|file| file.outcome.is_none()) {
+            std::thread::yield_now();
+        }
+        assert!(!read(&mut importer, b"/100000").unwrap());
     }
 
     #[test]

@@ -5,39 +5,51 @@ use std::time::{Duration, Instant};
 
 use tiroir_core::importer::{Each, Importer};
 
+use super::ahead::lost;
 use crate::error::{HostsError, Result};
 
 /// Longest listing that is kept, in bytes of names and hints: some 400 files. Longer ones
 /// are asked for again when their directory is entered.
 pub(super) const LISTING_BYTES_MAX: usize = 32 * 1024;
 
+/// Names and hints after which a listing is broken off, which may cost the connection:
+/// up to there it is cheaper to hear it out.
+const HEARD_BYTES_MAX: usize = 16 * LISTING_BYTES_MAX;
+
 /// For how long a listing is good: what it tells of files may have changed meanwhile.
-const AGE_MAX: Duration = Duration::from_secs(60);
+const AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Names and hints, each with two bytes for its length before it.
 pub(super) struct Records(Vec<u8>);
 
 impl Records {
-    /// Lists a directory; nothing if that fails, or takes too much room.
+    /// Lists a directory; nothing if that fails, or takes too much room, of which
+    /// `give_up` is told as soon as it is known.
     pub(super) fn list(
         importer: &mut dyn Importer<Error = HostsError>,
         directory: &[u8],
+        give_up: &mut dyn FnMut(),
     ) -> Option<Self> {
-        let mut records = Vec::with_capacity(LISTING_BYTES_MAX);
+        let (mut records, mut heard_bytes) = (Vec::with_capacity(LISTING_BYTES_MAX), 0);
         let listed = importer.list(directory, &mut |name, hint| {
-            let bytes = 4 + name.len() + hint.len();
-            if records.len() + bytes > LISTING_BYTES_MAX {
-                return Err(super::ahead::lost());
+            let was_kept = heard_bytes <= LISTING_BYTES_MAX;
+            heard_bytes += 4 + name.len() + hint.len();
+            if heard_bytes > LISTING_BYTES_MAX {
+                if was_kept {
+                    records = Vec::new();
+                    give_up();
+                }
+                return if heard_bytes > HEARD_BYTES_MAX { Err(lost()) } else { Ok(()) };
             }
             for part in [name, hint] {
-                let length = u16::try_from(part.len()).map_err(|_| super::ahead::lost())?;
+                let length = u16::try_from(part.len()).map_err(|_| lost())?;
                 records.extend_from_slice(&length.to_le_bytes());
                 records.extend_from_slice(part);
             }
             Ok(())
         });
         records.shrink_to_fit();
-        listed.is_ok().then_some(Self(records))
+        (listed.is_ok() && heard_bytes <= LISTING_BYTES_MAX).then_some(Self(records))
     }
 
     /// Gives them out as a listing does.

@@ -312,7 +312,7 @@ where
         let cause = std::error::Error::source(error);
         let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
         self.rules.note(&format!("{error}{cause}"));
-        if error.kind() == HostErrorKind::Other {
+        if matches!(error.kind(), HostErrorKind::Medium | HostErrorKind::Other) {
             self.store = None;
         }
     }
