@@ -6,35 +6,41 @@
 //! that matches decides; `!` takes back; what is in a directory that is left
 //! out cannot be taken back, because nobody looks there.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use tiroir_core::host::HostErrorKind;
 
+use super::glob::Globs;
 use crate::error::{Context as _, HostsError, Result};
 
-/// Patterns being gathered.
+/// Memory that all patterns together may take, in bytes: some ten thousand.
+pub const PATTERNS_BYTES: usize = 1024 * 1024;
+
+/// A line that counts.
 #[derive(Clone, Debug)]
-pub struct IgnorePatterns {
-    builder: GitignoreBuilder,
+struct Line {
+    globs: Globs,
+    /// Whether it takes back what lines before it left out.
+    takes_back: bool,
+    for_directories: bool,
 }
 
-impl Default for IgnorePatterns {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Patterns being gathered.
+#[derive(Clone, Debug, Default)]
+pub struct IgnorePatterns {
+    lines: Vec<Line>,
+    /// Memory that they take. Above the bound, lines are no longer kept.
+    bytes: usize,
 }
 
 impl IgnorePatterns {
     /// No patterns: nothing is left out.
     #[must_use]
     pub fn new() -> Self {
-        Self { builder: GitignoreBuilder::new("/") }
+        Self::default()
     }
 
     /// Adds one line: a pattern, or a comment or a blank that count for nothing.
@@ -45,11 +51,36 @@ impl IgnorePatterns {
     /// for patterns that match nothing, so a warning will do.
     pub fn add(&mut self, line: &str) -> Result<()> {
         let line = line.trim_end_matches(['\r', '\n']);
-        let rule = "it is not a pattern of gitignore";
-        let added = self.builder.add_line(None, line);
-        added
-            .map(drop)
-            .map_err(|_| HostsError::rule(HostErrorKind::Other, "ignore", line.as_bytes(), rule))
+        let line = if line.ends_with("\\ ") { line } else { line.trim_end() };
+        if line.is_empty() || line.starts_with('#') {
+            return Ok(());
+        }
+        let (pattern, takes_back, from_root) = match line.strip_prefix('\\') {
+            Some(escaped) if escaped.starts_with(['!', '#']) => (escaped, false, false),
+            _ => {
+                let (line, takes_back) = without(line, '!');
+                let (line, from_root) = without(line, '/');
+                (line, takes_back, from_root)
+            }
+        };
+        let (pattern, for_directories) = match pattern.strip_suffix('/') {
+            Some(pattern) => (pattern.strip_suffix('\\').unwrap_or(pattern), true),
+            None => (pattern, false),
+        };
+        // At any depth, unless it says where. All in a folder is not the folder.
+        let anywhere = !from_root && !pattern.contains('/') && pattern != "**";
+        let inside = pattern.ends_with("/**");
+        let prefix = if anywhere { "**/" } else { "" };
+        let suffix = if inside { "/*" } else { "" };
+        let Some(globs) = Globs::parse(&format!("{prefix}{pattern}{suffix}")) else {
+            let rule = "it is not a pattern of gitignore";
+            return Err(HostsError::rule(HostErrorKind::Other, "ignore", line.as_bytes(), rule));
+        };
+        self.bytes = self.bytes.saturating_add(globs.size_bytes() + size_of::<Line>());
+        if self.bytes <= PATTERNS_BYTES {
+            self.lines.push(Line { globs, takes_back, for_directories });
+        }
+        Ok(())
     }
 
     /// Adds the lines of a file.
@@ -75,39 +106,40 @@ impl IgnorePatterns {
     ///
     /// That they are too many, or too large.
     pub fn build(&self) -> Result<Ignore> {
-        let built = self.builder.build().map_err(|_| {
+        if self.bytes > PATTERNS_BYTES {
             let rule = "the patterns are too many or too large together";
-            HostsError::rule(HostErrorKind::Other, "ignore", b"", rule)
-        })?;
-        Ok(Ignore { patterns: Arc::new(built) })
+            return Err(HostsError::rule(HostErrorKind::Other, "ignore", b"", rule));
+        }
+        Ok(Ignore { lines: self.lines.clone().into() })
     }
+}
+
+/// The line without the character that it may begin with, and whether it does.
+fn without(line: &str, first: char) -> (&str, bool) {
+    line.strip_prefix(first).map_or((line, false), |rest| (rest, true))
 }
 
 /// Patterns of what is left out. Clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Ignore {
-    patterns: Arc<Gitignore>,
-}
-
-impl Default for Ignore {
-    fn default() -> Self {
-        Self { patterns: Arc::new(Gitignore::empty()) }
-    }
+    lines: Arc<[Line]>,
 }
 
 impl Ignore {
     /// Whether there is no pattern at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
+        self.lines.is_empty()
     }
 
     /// Whether an entry is left out, by itself: nobody asks for what lies in a
     /// directory that is left out.
     #[must_use]
     pub fn matches(&self, path: &[u8], is_directory: bool) -> bool {
-        let path = Path::new(OsStr::from_bytes(path));
-        !self.is_empty() && self.patterns.matched(path, is_directory).is_ignore()
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        let decides =
+            |line: &&Line| (is_directory || !line.for_directories) && line.globs.matches(path);
+        self.lines.iter().rev().find(decides).is_some_and(|line| !line.takes_back)
     }
 
     /// Whether an entry or a directory above it is left out.
@@ -177,5 +209,70 @@ mod tests {
     #[test]
     fn names_need_not_be_text() {
         assert!(ignore(&["*.bak"]).matches(b"/srv/\xff\xfe.bak", false));
+    }
+
+    /// A generator of the same numbers each time.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(self.0 >> 33).unwrap() % bound
+        }
+
+        fn text(&mut self, parts: &[&str], longest: usize) -> String {
+            (0..=self.below(longest)).map(|_| parts[self.below(parts.len())]).collect()
+        }
+    }
+
+    /// The library that this was before, and which is too large, is what it is held
+    /// against.
+    #[test]
+    fn matches_as_the_library_does() {
+        use ::ignore::gitignore::GitignoreBuilder;
+        let parts = &[
+            "a", "b", "ab", "/", "/", "*", "**", "?", "[ab]", "[!a]", "[a-c]", "[^", "]", "{a,b}",
+            "{a/,*}", "{", "}", ",", "\\", "!", "#", "-", ".", " ", "/**", "**/", "/**/", "\u{e9}",
+        ];
+        let names = &["a", "b", "ab", "/", "/", "c", ".", "-", ",", "{", "[", "!", "\u{e9}", "*"];
+        let mut dice = Dice(7);
+        let (mut matched, mut refused) = (0, 0);
+        for _ in 0..20_000 {
+            let lines = [dice.text(parts, 7), dice.text(parts, 7)];
+            let (mut ours, mut theirs) = (IgnorePatterns::new(), GitignoreBuilder::new("/"));
+            for line in &lines {
+                let wrong = ours.add(line).is_err();
+                assert_eq!(wrong, theirs.add_line(None, line).is_err(), "{line:?}");
+                refused += u32::from(wrong);
+            }
+            let (ours, theirs) = (ours.build().unwrap(), theirs.build().unwrap());
+            for _ in 0..12 {
+                let names = dice.text(names, 6);
+                let names = names.split('/').filter(|name| !matches!(*name, "" | "." | ".."));
+                let path: String = names.flat_map(|name| ["/", name]).collect();
+                for is_directory in [false, true] {
+                    let wanted = theirs.matched(&path, is_directory).is_ignore();
+                    let found = ours.matches(path.as_bytes(), is_directory);
+                    assert_eq!(found, wanted, "{lines:?} {path:?} {is_directory}");
+                    matched += u32::from(found);
+                }
+            }
+        }
+        assert!(matched > 20_000 && refused > 1_000, "{matched} {refused}");
+    }
+
+    #[test]
+    fn patterns_are_bounded() {
+        let mut patterns = IgnorePatterns::new();
+        assert!(patterns.add(&"{a,b}".repeat(9)).is_err());
+        assert!(patterns.add(&"{".repeat(9)).is_err());
+        patterns.add(&"{a,b}".repeat(8)).unwrap();
+        patterns.add(&"*a".repeat(40)).unwrap();
+        let long = [b"/", "a".repeat(4000).as_bytes(), b"b"].concat();
+        assert!(!patterns.build().unwrap().matches(&long, false));
+        for _ in 0..PATTERNS_BYTES / 64 {
+            patterns.add("*.tmp").unwrap();
+        }
+        assert!(patterns.build().is_err());
     }
 }

@@ -8,6 +8,7 @@
 pub mod accounts;
 mod beneath;
 pub mod exporter;
+mod glob;
 pub mod ignore;
 pub mod importer;
 mod kept;
