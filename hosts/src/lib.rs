@@ -92,6 +92,7 @@ pub mod stdio;
 pub mod tar;
 #[cfg(test)]
 mod testing;
+mod times;
 #[cfg(feature = "_tls")]
 pub mod tls;
 mod warn;

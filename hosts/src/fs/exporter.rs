@@ -265,7 +265,7 @@ impl FsExporter {
                 self.tolerate(Kept::Mode, changed)?;
             }
         }
-        let changed = rustix::fs::futimens(fd, &times(info));
+        let changed = crate::times::set(fd, &times(info));
         self.tolerate(Kept::Times, changed)
     }
 
@@ -289,7 +289,7 @@ impl FsExporter {
         }
         let place = self.beneath.place(path)?;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let changed = rustix::fs::utimensat(place.parent, place.name, &times(info), flags);
+        let changed = crate::times::set_at(place.parent, place.name, &times(info), flags);
         self.tolerate(Kept::Times, changed)
     }
 

@@ -118,7 +118,7 @@ fn note_use(directory: &Path) {
     if !is_new {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let now = Timestamps { last_access: now, last_modification: now };
-        let _ = rustix::fs::utimensat(CWD, directory, &now, rustix::fs::AtFlags::empty());
+        let _ = crate::times::set_at(CWD, directory, &now, rustix::fs::AtFlags::empty());
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use super::super::connection::Connection;
 use super::work::Client;
@@ -223,7 +223,6 @@ impl<'s> Waiting<'s> {
         let now = Instant::now();
         let ends = self.silent.iter().map(|silent| silent.ends().saturating_duration_since(now));
         let time = ends.min().unwrap_or(TICK).min(TICK);
-        let time = Timespec::try_from(time).map_err(io::Error::other)?;
         let mut ends = Vec::with_capacity(2 + self.silent.len());
         ends.push(PollFd::new(&self.wake, PollFlags::IN));
         let calls = if has_room { PollFlags::IN } else { PollFlags::empty() };
@@ -231,7 +230,7 @@ impl<'s> Waiting<'s> {
         for silent in &self.silent {
             ends.push(PollFd::new(silent.client.tcp(), PollFlags::IN));
         }
-        match poll(&mut ends, Some(&time)) {
+        match crate::times::poll(&mut ends, time) {
             Err(rustix::io::Errno::INTR) => return Ok((false, vec![false; self.silent.len()])),
             other => other?,
         };
