@@ -24,6 +24,7 @@ use tiroir_core::pipeline::{BATCH_BLOBS_MAX, BATCH_BYTES};
 use tiroir_core::repository::{IO_BYTES, OUT_BYTES, parse_config};
 use tiroir_core::snapshot::scan::SCAN_BYTES_MIN;
 use tiroir_core::sort::FAN_IN_MAX;
+use tiroir_hosts::fs::ignore::PATTERNS_BYTES;
 use tiroir_hosts::spool::{BLOCK_BYTES, BLOCKS_MAX, WRITE_BYTES};
 
 use super::restore::LINK_CACHE_BYTES;
@@ -149,6 +150,7 @@ const MEMORY_BOUNDS: &[Bound] = bounds![
     OUT_BYTES: "hashed and written at once",
     READ_BYTES: "read from a source at once",
     OUTPUT_BYTES: "written to standard output at once",
+    PATTERNS_BYTES: "patterns of what is left out",
     ENCODE_SCRATCH_BYTES_MIN: "encoding, at least",
     ENCODE_SCRATCH_BYTES: "encoding, with the largest tables",
     REFRESH_BYTES: "beside the budget, where an index is made anew in the middle of a run",
