@@ -26,7 +26,7 @@ use tiroir_hosts::parallel::Width;
 
 use crate::error::{Failure, Result};
 use crate::exit::Status;
-use crate::heap;
+use crate::heap::{self, Zeros};
 use crate::machine;
 use crate::text::size::Size;
 
@@ -284,7 +284,7 @@ impl Plan {
     /// # Errors
     ///
     /// When there is not so much.
-    pub(crate) fn allocate(&self) -> Result<Vec<u8>> {
+    pub(crate) fn allocate(&self) -> Result<Zeros> {
         let bytes = IO_BYTES
             + OUT_BYTES
             + self.encode_bytes

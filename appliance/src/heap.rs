@@ -10,11 +10,15 @@
 
 #![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, alloc_zeroed};
-use std::ffi::c_int;
+use std::alloc::{GlobalAlloc, Layout};
+use std::ffi::{c_int, c_void};
 use std::io;
-use std::ptr;
+use std::ops::{Deref, DerefMut};
+use std::ptr::{self, NonNull};
+use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::exit::Status;
 
@@ -86,18 +90,52 @@ pub(crate) fn refusable<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Zeros, which cost nothing before they are touched; nothing if there is not
-/// so much memory.
-pub(crate) fn zeroed(bytes: usize) -> Option<Vec<u8>> {
-    let layout = Layout::array::<u8>(bytes).ok().filter(|layout| layout.size() > 0)?;
-    // SAFETY: the size is not zero.
-    let memory = refusable(|| unsafe { alloc_zeroed(layout) });
-    if ptr::eq(memory, ptr::null()) {
+/// Memory of the kernel's, all zeros, of which a page costs nothing before it is touched:
+/// allocators may write the zeros themselves.
+#[derive(Debug)]
+pub(crate) struct Zeros {
+    start: NonNull<c_void>,
+    bytes: usize,
+}
+
+// SAFETY: the memory is its own, as that of a box is.
+unsafe impl Send for Zeros {}
+
+impl Deref for Zeros {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: as many bytes are mapped, readable, set by the kernel, and unmapped only
+        // when `self` is dropped; they change through `deref_mut` alone.
+        unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes) }
+    }
+}
+
+impl DerefMut for Zeros {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and writable; nobody else has them while `self` is borrowed.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.bytes) }
+    }
+}
+
+impl Drop for Zeros {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is whole, and no borrow of it is left.
+        let unmapped = unsafe { munmap(self.start.as_ptr(), self.bytes) };
+        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+    }
+}
+
+/// So many zeros; nothing if there is not so much memory.
+pub(crate) fn zeroed(bytes: usize) -> Option<Zeros> {
+    if bytes == 0 || isize::try_from(bytes).is_err() {
         return None;
     }
-    // SAFETY: it was allocated by the global allocator with the layout of an
-    // array of that many bytes, which are all zeros, and nobody else has it.
-    Some(unsafe { Vec::from_raw_parts(memory, bytes, bytes) })
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping at an address that the kernel chooses; nothing that is mapped
+    // already is replaced.
+    let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) };
+    Some(Zeros { start: NonNull::new(start.ok()?)?, bytes })
 }
 
 #[cfg(test)]
@@ -106,7 +144,10 @@ mod tests {
 
     #[test]
     fn zeros_or_nothing() {
-        assert_eq!(zeroed(5000).unwrap(), vec![0; 5000]);
+        let mut zeros = zeroed(5000).unwrap();
+        assert_eq!(zeros[..], [0; 5000]);
+        zeros[4999] = 7;
+        assert_eq!(zeros.iter().map(|byte| u32::from(*byte)).sum::<u32>(), 7);
         assert!(zeroed(0).is_none());
         assert!(zeroed(usize::MAX).is_none());
         assert!(zeroed(isize::MAX.unsigned_abs() / 2).is_none());
@@ -120,7 +161,7 @@ mod tests {
         // and freed with the layout that it has.
         unsafe {
             let memory = heap.alloc_zeroed(layout);
-            assert_eq!(std::slice::from_raw_parts(memory, 100), [0; 100]);
+            assert_eq!(slice::from_raw_parts(memory, 100), [0; 100]);
             let memory = heap.realloc(memory, layout, 200);
             heap.dealloc(memory, Layout::array::<u8>(200).unwrap());
         }

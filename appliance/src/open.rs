@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use tiroir_core::crypto::StoreKey;
-use tiroir_core::crypto::kdf::{Argon2Block, Kdf, KdfError};
+use tiroir_core::crypto::kdf::{Kdf, KdfError};
 use tiroir_core::error::{Error, FormatError, Subject};
 use tiroir_core::host::{HostError as _, HostErrorKind};
 use tiroir_core::limits::{CHUNK_BYTES_MAX, CONFIG_BYTES_MAX};
@@ -19,7 +19,7 @@ use tiroir_core::refresh::OnDamage;
 use tiroir_core::repository::{Repository, key_opens, parse_config};
 use tiroir_core::store::Store as _;
 use tiroir_core::wire::config::{Config, Encryption};
-use tiroir_hosts::arena::FileArena;
+use tiroir_hosts::arena::Arena;
 use tiroir_hosts::env::SystemHost;
 use tiroir_hosts::error::HostsError;
 use tiroir_hosts::index::{Fallback, IndexOptions, Remake, SqliteIndex};
@@ -387,7 +387,7 @@ impl<'g> Context<'g> {
         let blocks = kdf.arena_blocks();
         let derived = match &self.globals.kdf_arena {
             Some(path) if blocks > 0 => {
-                let mut arena = FileArena::create(path, blocks)?;
+                let mut arena = Arena::in_file(path, blocks)?;
                 kdf.derive_with_arena(passphrase, salt, arena.blocks())
             }
             _ => {
@@ -396,12 +396,13 @@ impl<'g> Context<'g> {
                 if available.is_some_and(|available| needed_bytes > available) {
                     return Err(kdf_failure(kdf, KdfError::Memory { needed_bytes }));
                 }
-                let mut arena: Vec<Argon2Block> = Vec::new();
-                heap::refusable(|| arena.try_reserve_exact(blocks))
-                    .map_err(|_| kdf_failure(kdf, KdfError::Memory { needed_bytes }))?;
-                arena.resize(blocks, Argon2Block::new());
+                let mut arena = Arena::in_memory(blocks);
+                if arena.is_none() && blocks > 0 {
+                    return Err(kdf_failure(kdf, KdfError::Memory { needed_bytes }));
+                }
+                let arena = arena.as_mut().map(Arena::blocks).unwrap_or_default();
                 // Scrypt asks for its own.
-                heap::refusable(|| kdf.derive_with_arena(passphrase, salt, &mut arena))
+                heap::refusable(|| kdf.derive_with_arena(passphrase, salt, arena))
             }
         };
         derived.map_err(|error| kdf_failure(kdf, error))

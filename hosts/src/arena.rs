@@ -1,5 +1,6 @@
-//! [`FileArena`]: memory for a key derivation, in a file.
+//! [`Arena`]: memory for a key derivation: the kernel's, or in a file.
 //!
+//! That of the kernel goes back to it when the key is there; an allocator may keep it.
 //! Stock's stores ask for 256 MiB to derive their key, which a small machine
 //! does not have. A file that is mapped does in its place, slowly: the kernel
 //! writes pages to the disk as it needs their memory.
@@ -29,23 +30,23 @@ const _: () = assert!(align_of::<Argon2Block>() <= 4096);
 /// Bytes of zeros written at once where a file cannot be allocated.
 const ZERO_BYTES: usize = 64 * 1024;
 
-/// Memory for a key derivation, in a file that has no name any more.
+/// Memory for a key derivation, by itself or in a file that has no name any more.
 ///
 /// The derivation erases the blocks when it is done, and the kernel may or may
-/// not have written some of them to the disk meanwhile, as it does with swap.
-pub struct FileArena {
+/// not have written some of those in a file to the disk meanwhile, as it does with swap.
+pub struct Arena {
     start: NonNull<c_void>,
     blocks: usize,
 }
 
-impl FileArena {
+impl Arena {
     /// An arena of so many blocks of 1 KiB, in a new file at `path`. The name
     /// is free again when this returns.
     ///
     /// # Errors
     ///
     /// Of the system: that there is something of that name, or no room.
-    pub fn create(path: &Path, blocks: usize) -> Result<Self> {
+    pub fn in_file(path: &Path, blocks: usize) -> Result<Self> {
         let bytes = blocks
             .checked_mul(BLOCK_BYTES)
             .filter(|bytes| *bytes > 0 && isize::try_from(*bytes).is_ok())
@@ -70,6 +71,21 @@ impl FileArena {
         Ok(Self { start, blocks })
     }
 
+    /// An arena of so many blocks of 1 KiB, in memory; nothing if there is not so much.
+    #[must_use]
+    pub fn in_memory(blocks: usize) -> Option<Self> {
+        let bytes = blocks.checked_mul(BLOCK_BYTES)?;
+        if bytes == 0 || isize::try_from(bytes).is_err() {
+            return None;
+        }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: as for a file.
+        let start = unsafe {
+            rustix::mm::mmap_anonymous(ptr::null_mut(), bytes, protection, MapFlags::PRIVATE)
+        };
+        Some(Self { start: NonNull::new(start.ok()?)?, blocks })
+    }
+
     /// The blocks, all zeros at first.
     pub fn blocks(&mut self) -> &mut [Argon2Block] {
         // SAFETY: `start` is aligned to a page, and the mapping is as long as
@@ -82,7 +98,7 @@ impl FileArena {
     }
 }
 
-impl Drop for FileArena {
+impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, whole, and no borrow of it is left.
         let unmapped =
@@ -91,9 +107,9 @@ impl Drop for FileArena {
     }
 }
 
-impl fmt::Debug for FileArena {
+impl fmt::Debug for Arena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileArena").field("blocks", &self.blocks).finish_non_exhaustive()
+        f.debug_struct("Arena").field("blocks", &self.blocks).finish_non_exhaustive()
     }
 }
 
@@ -129,7 +145,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("arena");
         let kdf = Kdf::Argon2id { time: 2, memory_kib: 1024, threads: 1 };
-        let mut arena = FileArena::create(&path, kdf.arena_blocks()).unwrap();
+        let mut arena = Arena::in_file(&path, kdf.arena_blocks()).unwrap();
         assert!(!path.exists());
         let mapped = kdf.derive_with_arena(b"secret", &[7; 16], arena.blocks()).unwrap();
         let mut memory = vec![Argon2Block::new(); kdf.arena_blocks()];
@@ -139,13 +155,22 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_zeros_or_nothing() {
+        let mut arena = Arena::in_memory(100).unwrap();
+        assert_eq!(arena.blocks().len(), 100);
+        assert!(arena.blocks().iter().all(|block| block.as_ref().iter().all(|word| *word == 0)));
+        assert!(Arena::in_memory(0).is_none());
+        assert!(Arena::in_memory(usize::MAX / 2048).is_none());
+    }
+
+    #[test]
     fn nothing_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("arena");
         fs::write(&path, b"mine").unwrap();
-        assert!(FileArena::create(&path, 8).is_err());
+        assert!(Arena::in_file(&path, 8).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"mine");
-        assert!(FileArena::create(&directory.path().join("b"), 0).is_err());
-        assert!(FileArena::create(&directory.path().join("c"), usize::MAX).is_err());
+        assert!(Arena::in_file(&directory.path().join("b"), 0).is_err());
+        assert!(Arena::in_file(&directory.path().join("c"), usize::MAX).is_err());
     }
 }
