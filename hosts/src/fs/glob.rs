@@ -3,12 +3,15 @@
 //! The syntax is that of `globset`, which the tests of [`ignore`](super::ignore)
 //! hold this against: `?`, `*`, `**` between slashes, `[a-z]`, `[!a]`, `{a,b}` and
 //! `\` before a character. Everything counts in bytes. What it does by regular
-//! expressions costs as much code as an eighth of the program; here a set of places
+//! expressions costs as much code as a twelfth of the program; here a set of places
 //! in the pattern is followed along the path, so that no pattern takes longer than
 //! its length times that of the path.
 
 /// Patterns that the alternatives of one line may stand for, each beside the others.
 const ALTERNATIVES: usize = 256;
+
+/// Places in all of them together, while they are parsed: 512 KiB.
+const TOKENS: usize = 32 * 1024;
 
 /// Alternatives within alternatives.
 const DEPTH: usize = 8;
@@ -192,6 +195,8 @@ fn enter(tokens: &[Token], places: &mut [u32], mut place: usize) {
 /// for each choice of what is in braces.
 struct Sequences {
     tokens: Vec<Vec<Token>>,
+    /// How many tokens these are, or were.
+    count: usize,
     /// What was written last, if anything was.
     last: Option<Last>,
 }
@@ -207,11 +212,12 @@ enum Last {
 
 impl Sequences {
     fn new() -> Self {
-        Self { tokens: vec![Vec::new()], last: None }
+        Self { tokens: vec![Vec::new()], count: 0, last: None }
     }
 
     fn push(&mut self, token: &Token) {
         self.tokens.iter_mut().for_each(|tokens| tokens.push(token.clone()));
+        self.count += self.tokens.len();
         self.last = Some(Last::Other);
     }
 
@@ -227,9 +233,12 @@ impl Sequences {
         if others.is_empty() {
             return Some(());
         }
-        if self.tokens.len() * others.len() > ALTERNATIVES {
+        let added: usize = others.iter().map(Vec::len).sum();
+        let count = self.count * others.len() + added * self.tokens.len();
+        if self.tokens.len() * others.len() > ALTERNATIVES || count > TOKENS {
             return None;
         }
+        self.count = count;
         let pairs = self.tokens.iter().flat_map(|one| others.iter().map(move |other| (one, other)));
         self.tokens = pairs.map(|(one, other)| [&one[..], &other[..]].concat()).collect();
         Some(())
@@ -272,6 +281,9 @@ impl Parser<'_> {
                 '\\' => found.push_character(self.next()?),
                 other => found.push_character(other),
             }
+            if found.count > TOKENS {
+                return None;
+            }
         }
         (depth == 0).then_some(found)
     }
@@ -280,12 +292,13 @@ impl Parser<'_> {
         if depth > DEPTH {
             return None;
         }
-        let mut all = Vec::new();
+        let (mut all, mut count) = (Vec::new(), 0);
         loop {
-            let branch = self.sequences(depth)?.tokens;
+            let branch = self.sequences(depth)?;
+            count += branch.count;
             // Nothing is no alternative.
-            all.extend(branch.into_iter().filter(|tokens| !tokens.is_empty()));
-            if all.len() > ALTERNATIVES {
+            all.extend(branch.tokens.into_iter().filter(|tokens| !tokens.is_empty()));
+            if all.len() > ALTERNATIVES || count > TOKENS {
                 return None;
             }
             if self.current == Some('}') {

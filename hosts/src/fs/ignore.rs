@@ -268,6 +268,11 @@ mod tests {
         assert!(patterns.add(&"{".repeat(9)).is_err());
         patterns.add(&"{a,b}".repeat(8)).unwrap();
         patterns.add(&"*a".repeat(40)).unwrap();
+        // Few alternatives, and long ones.
+        patterns.add(&format!("{}{}", "{a,b}".repeat(8), "c".repeat(100))).unwrap();
+        assert!(patterns.add(&format!("{}{}", "{a,b}".repeat(8), "c".repeat(1000))).is_err());
+        assert!(patterns.add(&format!("{}{}", "c".repeat(1000), "{a,b}".repeat(8))).is_err());
+        assert!(patterns.add(&"c".repeat(100_000)).is_err());
         let long = [b"/", "a".repeat(4000).as_bytes(), b"b"].concat();
         assert!(!patterns.build().unwrap().matches(&long, false));
         for _ in 0..PATTERNS_BYTES / 64 {
