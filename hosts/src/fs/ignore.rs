@@ -7,7 +7,8 @@
 //! out cannot be taken back, because nobody looks there.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use crate::error::{Context as _, HostsError, Result};
 
 /// Memory that all patterns together may take, in bytes: some ten thousand.
 pub const PATTERNS_BYTES: usize = 1024 * 1024;
+
+/// Longest line that may be a pattern, in bytes.
+const LINE_BYTES_MAX: usize = 32 * 1024;
 
 /// A line that counts.
 #[derive(Clone, Debug)]
@@ -90,14 +94,26 @@ impl IgnorePatterns {
     /// Of the system, when the file cannot be read; or the first line that is no
     /// pattern, after all others were added.
     pub fn add_file(&mut self, path: &Path) -> Result<()> {
-        let file = File::open(path).at("open", path)?;
-        let mut wrong = Ok(());
-        for line in BufReader::with_capacity(4096, file).split(b'\n') {
-            let line = line.at("read", path)?;
+        let mut file = BufReader::with_capacity(4096, File::open(path).at("open", path)?);
+        let (mut wrong, mut line) = (Ok(()), Vec::new());
+        loop {
+            line.clear();
+            let most = LINE_BYTES_MAX as u64 + 1;
+            let read = file.by_ref().take(most).read_until(b'\n', &mut line);
+            if read.at("read", path)? == 0 {
+                return wrong;
+            }
+            if line.len() > LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+                file.skip_until(b'\n').at("read", path)?;
+                let rule = "it has a line that is too long for a pattern";
+                let shown = path.as_os_str().as_bytes();
+                wrong =
+                    wrong.and(Err(HostsError::rule(HostErrorKind::Other, "ignore", shown, rule)));
+                continue;
+            }
             let added = self.add(&String::from_utf8_lossy(&line));
             wrong = wrong.and(added);
         }
-        wrong
     }
 
     /// Makes the patterns ready to be matched.
@@ -259,6 +275,18 @@ mod tests {
             }
         }
         assert!(matched > 20_000 && refused > 1_000, "{matched} {refused}");
+    }
+
+    #[test]
+    fn a_line_without_end_is_no_pattern() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("patterns");
+        std::fs::write(&path, format!("*.a\n{}\n*.b", "[c]".repeat(100_000))).unwrap();
+        let mut patterns = IgnorePatterns::new();
+        assert!(patterns.add_file(&path).is_err());
+        let ignore = patterns.build().unwrap();
+        assert!(ignore.matches(b"/x.a", false) && ignore.matches(b"/x.b", false));
+        assert_eq!(patterns.lines.len(), 2);
     }
 
     #[test]
