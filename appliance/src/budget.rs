@@ -22,11 +22,11 @@ use tiroir_core::codec::{
 use tiroir_core::error::FormatError;
 use tiroir_core::pipeline::Batch;
 use tiroir_core::repository::{IO_BYTES, Memory, OUT_BYTES};
+use tiroir_hosts::mapped::Mapped;
 use tiroir_hosts::parallel::Width;
 
 use crate::error::{Failure, Result};
 use crate::exit::Status;
-use crate::heap::{self, Zeros};
 use crate::machine;
 use crate::text::size::Size;
 
@@ -284,14 +284,14 @@ impl Plan {
     /// # Errors
     ///
     /// When there is not so much.
-    pub(crate) fn allocate(&self) -> Result<Zeros> {
+    pub(crate) fn allocate(&self) -> Result<Mapped> {
         let bytes = IO_BYTES
             + OUT_BYTES
             + self.encode_bytes
             + COLLECT_SCRATCH_BYTES_STOCK
             + self.threads_bytes()
             + self.work_bytes;
-        heap::zeroed(bytes).ok_or_else(|| {
+        Mapped::new(bytes).ok_or_else(|| {
             Failure::new(Status::Failed, format!("there are not {} of memory", Size(bytes as u64)))
                 .with_advice(
                     "Say how much may be taken with --memory BYTES; `tiroir limits` tells how \

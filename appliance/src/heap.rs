@@ -11,14 +11,9 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::io;
-use std::ops::{Deref, DerefMut};
-use std::ptr::{self, NonNull};
-use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::exit::Status;
 
@@ -90,68 +85,11 @@ pub(crate) fn refusable<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Memory of the kernel's, all zeros, of which a page costs nothing before it is touched:
-/// allocators may write the zeros themselves.
-#[derive(Debug)]
-pub(crate) struct Zeros {
-    start: NonNull<c_void>,
-    bytes: usize,
-}
-
-// SAFETY: the memory is its own, as that of a box is.
-unsafe impl Send for Zeros {}
-
-impl Deref for Zeros {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: as many bytes are mapped, readable, set by the kernel, and unmapped only
-        // when `self` is dropped; they change through `deref_mut` alone.
-        unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes) }
-    }
-}
-
-impl DerefMut for Zeros {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and writable; nobody else has them while `self` is borrowed.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.bytes) }
-    }
-}
-
-impl Drop for Zeros {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is whole, and no borrow of it is left.
-        let unmapped = unsafe { munmap(self.start.as_ptr(), self.bytes) };
-        debug_assert!(unmapped.is_ok(), "{unmapped:?}");
-    }
-}
-
-/// So many zeros; nothing if there is not so much memory.
-pub(crate) fn zeroed(bytes: usize) -> Option<Zeros> {
-    if bytes == 0 || isize::try_from(bytes).is_err() {
-        return None;
-    }
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new mapping at an address that the kernel chooses; nothing that is mapped
-    // already is replaced.
-    let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) };
-    Some(Zeros { start: NonNull::new(start.ok()?)?, bytes })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{ptr, slice};
 
-    #[test]
-    fn zeros_or_nothing() {
-        let mut zeros = zeroed(5000).unwrap();
-        assert_eq!(zeros[..], [0; 5000]);
-        zeros[4999] = 7;
-        assert_eq!(zeros.iter().map(|byte| u32::from(*byte)).sum::<u32>(), 7);
-        assert!(zeroed(0).is_none());
-        assert!(zeroed(usize::MAX).is_none());
-        assert!(zeroed(isize::MAX.unsigned_abs() / 2).is_none());
-    }
+    use super::*;
 
     #[test]
     fn what_is_granted_is_passed_on() {

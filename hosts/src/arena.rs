@@ -5,19 +5,16 @@
 //! does not have. A file that is mapped does in its place, slowly: the kernel
 //! writes pages to the disk as it needs their memory.
 
-use std::ffi::c_void;
-use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
-use std::ptr::{self, NonNull};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
 use tiroir_core::crypto::kdf::Argon2Block;
 use tiroir_core::host::HostErrorKind;
 
 use crate::error::{Context as _, HostsError, Result};
+use crate::mapped::Mapped;
 use crate::spool::create_named;
 
 /// Length of a block, in bytes.
@@ -34,9 +31,9 @@ const ZERO_BYTES: usize = 64 * 1024;
 ///
 /// The derivation erases the blocks when it is done, and the kernel may or may
 /// not have written some of those in a file to the disk meanwhile, as it does with swap.
+#[derive(Debug)]
 pub struct Arena {
-    start: NonNull<c_void>,
-    blocks: usize,
+    bytes: Mapped,
 }
 
 impl Arena {
@@ -54,62 +51,22 @@ impl Arena {
         let file = create_named(path)?;
         fs::remove_file(path).at("remove", path)?;
         reserve(&file, bytes).at("reserve", path)?;
-        // SAFETY: a new mapping at an address that the kernel chooses; nothing
-        // that is mapped already is replaced.
-        let start = unsafe {
-            rustix::mm::mmap(
-                ptr::null_mut(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                &file,
-                0,
-            )
-        }
-        .at("map", path)?;
-        let start = NonNull::new(start).ok_or_else(|| too_large(path))?;
-        Ok(Self { start, blocks })
+        Ok(Self { bytes: Mapped::of_new_file(bytes, &file).at("map", path)? })
     }
 
     /// An arena of so many blocks of 1 KiB, in memory; nothing if there is not so much.
     #[must_use]
     pub fn in_memory(blocks: usize) -> Option<Self> {
-        let bytes = blocks.checked_mul(BLOCK_BYTES)?;
-        if bytes == 0 || isize::try_from(bytes).is_err() {
-            return None;
-        }
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: as for a file.
-        let start = unsafe {
-            rustix::mm::mmap_anonymous(ptr::null_mut(), bytes, protection, MapFlags::PRIVATE)
-        };
-        Some(Self { start: NonNull::new(start.ok()?)?, blocks })
+        Some(Self { bytes: Mapped::new(blocks.checked_mul(BLOCK_BYTES)?)? })
     }
 
     /// The blocks, all zeros at first.
     pub fn blocks(&mut self) -> &mut [Argon2Block] {
-        // SAFETY: `start` is aligned to a page, and the mapping is as long as
-        // `blocks` says, readable and writable until `self` is dropped, which
-        // the borrow outlives not. The file has no name and its descriptor is
-        // closed: nobody else reaches it, so nobody changes or shortens it. A
-        // block is an array of `u64` and nothing else (its size is compared
-        // above), for which all bytes are valid. The length fits `isize`.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.blocks) }
-    }
-}
-
-impl Drop for Arena {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, whole, and no borrow of it is left.
-        let unmapped =
-            unsafe { rustix::mm::munmap(self.start.as_ptr(), self.blocks * BLOCK_BYTES) };
-        debug_assert!(unmapped.is_ok());
-    }
-}
-
-impl fmt::Debug for Arena {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arena").field("blocks", &self.blocks).finish_non_exhaustive()
+        let blocks = self.bytes.len() / BLOCK_BYTES;
+        // SAFETY: the bytes are aligned to a page and as long as so many blocks, and are
+        // borrowed for as long as the blocks are. A block is an array of `u64` and nothing
+        // else (its size is compared above), for which all bytes are valid.
+        unsafe { std::slice::from_raw_parts_mut(self.bytes.as_mut_ptr().cast(), blocks) }
     }
 }
 

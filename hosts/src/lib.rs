@@ -20,7 +20,7 @@
 //! - [`stdio`]: importer of what comes through a pipe;
 //! - [`tar`]: exporter that writes a tar archive;
 //! - [`ptar`]: a store in one file;
-//! - [`arena`]: memory for a key derivation, in a file;
+//! - [`mapped`]: memory of the kernel's; [`arena`]: that for a key derivation;
 //! - [`disk`]: how fast a disk is; [`cpu`]: time of a processor;
 //! - [`workers`]: threads that encode what a backup stores;
 //! - [`error`]: the one error of all of these;
@@ -52,7 +52,7 @@ const _: () = assert!(
 
 mod abandoned;
 pub mod address;
-#[expect(unsafe_code, reason = "maps a file")]
+#[expect(unsafe_code, reason = "takes bytes for blocks")]
 pub mod arena;
 pub mod content_type;
 #[cfg(any(test, feature = "_test"))]
@@ -72,6 +72,8 @@ pub mod fuzzing;
 pub mod http;
 pub mod index;
 pub mod link_table;
+#[expect(unsafe_code, reason = "maps memory")]
+pub mod mapped;
 pub mod options;
 pub mod parallel;
 pub mod ptar;
