@@ -4,7 +4,9 @@
 //! The program runs through its library in a process of its own: this one,
 //! started again with orders in its environment. There everything that Rust
 //! allocates goes through a counter, which refuses what is above a cap, or the
-//! allocation of one number. SQLite has its memory from C: its own counter is
+//! allocation of one number. What is mapped from the kernel, as the block that a
+//! command works in is, counts against the cap; it is refused by a limit of the
+//! address space. SQLite has its memory from C: its own counter is
 //! read, its own cap set, and its allocations are refused by number as well.
 
 #![allow(unsafe_code)]
@@ -21,7 +23,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use rusqlite::ffi;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tiroir_appliance::heap::Heap;
+use tiroir_hosts::mapped;
 
 const MIB: usize = 1024 * 1024;
 
@@ -56,12 +60,13 @@ impl Counting {
     fn grants(&self, bytes: usize) -> bool {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let live_bytes = self.live_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let held_bytes = live_bytes + mapped::held_bytes();
         let is_refused = call == self.refused.load(Ordering::Relaxed)
-            || live_bytes > self.cap_bytes.load(Ordering::Relaxed);
+            || held_bytes > self.cap_bytes.load(Ordering::Relaxed);
         if is_refused {
             self.gave_back(bytes);
         } else {
-            self.peak_bytes.fetch_max(live_bytes, Ordering::Relaxed);
+            self.peak_bytes.fetch_max(held_bytes, Ordering::Relaxed);
         }
         !is_refused
     }
@@ -181,6 +186,15 @@ fn order(name: &str) -> Option<usize> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
+/// Limits the address space to what is taken of it, and so many bytes more.
+fn limit_space(more_bytes: usize) {
+    let text = fs::read_to_string("/proc/self/statm").expect("sizes");
+    let pages: u64 = text.split(' ').next().and_then(|text| text.parse().ok()).expect("pages");
+    let bytes = pages * rustix::param::page_size() as u64 + more_bytes as u64;
+    let limit = Rlimit { current: Some(bytes), ..getrlimit(Resource::As) };
+    setrlimit(Resource::As, limit).expect("a limit");
+}
+
 /// What a process that was given orders does.
 fn obey(report: &OsStr) -> ExitCode {
     watch_sqlite();
@@ -191,6 +205,9 @@ fn obey(report: &OsStr) -> ExitCode {
     let counting = &HEAP.0;
     counting.cap_bytes.store(order("MEMORY_CAP").unwrap_or(usize::MAX), Ordering::Relaxed);
     let refused = order("MEMORY_REFUSED").map(|call| call + counting.calls.load(Ordering::Relaxed));
+    if let Some(more_bytes) = order("MEMORY_SPACE") {
+        limit_space(more_bytes);
+    }
     let before = counting.calls.load(Ordering::Relaxed);
     counting.refused.store(refused.unwrap_or(0), Ordering::Relaxed);
     let status = tiroir_appliance::run(std::env::args_os());
@@ -421,7 +438,7 @@ fn no_room_for_the_block() {
     let scene = Scene::new();
     fs::write(scene.path("src/a"), "text").expect("source");
     scene.make_store();
-    let outcome = scene.at(&[("MEMORY_CAP", 8 * MIB)], "store", &["ls"]);
+    let outcome = scene.at(&[("MEMORY_SPACE", 8 * MIB)], "store", &["ls"]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert!(
         outcome.stderr.contains("there are not 1") && outcome.stderr.contains("MiB of memory"),

@@ -6,15 +6,28 @@ use std::fs::File;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::{Errno, Result};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+/// See [`held_bytes`].
+static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that this process holds as [`Mapped`] now, those of files not counted: no
+/// allocator knows of them.
+#[must_use]
+pub fn held_bytes() -> usize {
+    HELD_BYTES.load(Ordering::Relaxed)
+}
 
 /// Bytes, all zeros at first, of which a page costs nothing before it is touched. Aligned
 /// to a page.
 pub struct Mapped {
     start: NonNull<c_void>,
     bytes: usize,
+    /// Whether they are memory, and counted as such.
+    is_memory: bool,
 }
 
 // SAFETY: the memory is its own, as that of a box is.
@@ -46,7 +59,12 @@ impl Mapped {
                 None => mmap_anonymous(anywhere, bytes, access, MapFlags::PRIVATE)?,
             }
         };
-        Ok(Self { start: NonNull::new(start).ok_or(Errno::NOMEM)?, bytes })
+        let start = NonNull::new(start).ok_or(Errno::NOMEM)?;
+        let is_memory = file.is_none();
+        if is_memory {
+            HELD_BYTES.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(Self { start, bytes, is_memory })
     }
 }
 
@@ -73,6 +91,9 @@ impl Drop for Mapped {
         // SAFETY: the mapping is ours, whole, and no borrow of it is left.
         let unmapped = unsafe { munmap(self.start.as_ptr(), self.bytes) };
         debug_assert!(unmapped.is_ok(), "{unmapped:?}");
+        if self.is_memory {
+            HELD_BYTES.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -89,6 +110,7 @@ mod tests {
     #[test]
     fn zeros_or_nothing() {
         let mut zeros = Mapped::new(5000).unwrap();
+        assert!(held_bytes() >= 5000);
         assert_eq!(zeros[..], [0; 5000]);
         zeros[4999] = 7;
         assert_eq!(zeros.iter().map(|byte| u32::from(*byte)).sum::<u32>(), 7);
