@@ -108,6 +108,31 @@ fn vsftpd_with_tls_keeps_stores() {
     stores(Kind::Vsftpd, Tls::Explicit);
 }
 
+/// Reading here and there breaks transfers off. With TLS, ProFTPD ends the whole session
+/// when it finds that the connection of the content was closed, so that each read would
+/// begin with another login.
+#[test]
+fn reading_here_and_there_takes_one_session() {
+    const FILE_BYTES: u64 = 64 << 20;
+    for tls in [Tls::None, Tls::Explicit, Tls::Implicit] {
+        let server = FtpServer::start(Kind::Proftpd, tls, 20);
+        let file = fs::File::create(server.files().join("large")).expect("file");
+        file.set_len(FILE_BYTES).expect("length");
+        let mut files = files(&server, &[]);
+        let path = format!("{}/large", server.root());
+        let opened = files.open(path.as_bytes()).expect("open");
+        let mut piece = vec![1; 64 * 1024];
+        for number in 0..20 {
+            let offset = number * 7_919_000 % (FILE_BYTES / 2);
+            assert_eq!(files.read(opened, offset, &mut piece).expect("read"), piece.len());
+            assert!(piece.iter().all(|byte| *byte == 0), "{tls:?} {number}");
+            piece.fill(1);
+        }
+        drop(files);
+        assert_eq!(server.logins(), 1, "{tls:?}");
+    }
+}
+
 #[test]
 fn proftpd_keeps_stores() {
     stores(Kind::Proftpd, Tls::None);

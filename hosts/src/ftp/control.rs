@@ -345,11 +345,20 @@ impl Connection {
 
     /// Whether the server is there, and has nothing to say about the past.
     pub(super) fn is_alive(&mut self) -> bool {
-        if self.lines.has_more() || self.send("NOOP", b"").is_err() {
+        // Some say twice that a transfer has ended.
+        !self.lines.has_more() && self.answers(2, Self::reply)
+    }
+
+    /// Whether one of so many replies is that of the server to a question.
+    pub(super) fn answers(
+        &mut self,
+        replies_max: usize,
+        mut reply: impl FnMut(&mut Self) -> Result<Reply, Failure>,
+    ) -> bool {
+        if self.send("NOOP", b"").is_err() {
             return false;
         }
-        // Some say twice that a transfer has ended.
-        (0..2).any(|_| matches!(self.reply(), Ok(reply) if reply.code == 200))
+        (0..replies_max).any(|_| matches!(reply(self), Ok(reply) if reply.code == 200))
     }
 
     /// A transfer with TLS, if this has it.

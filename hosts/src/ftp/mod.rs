@@ -36,7 +36,7 @@ use self::control::{Connection, Failure, Server};
 use self::entries::Session;
 pub use self::settings::OPTIONS;
 use self::settings::Settings;
-use self::transfers::{Download, Upload};
+use self::transfers::{Break, Download, Upload};
 use crate::address::Address;
 use crate::error::{HostsError, Result};
 use crate::options::Options;
@@ -126,9 +126,8 @@ pub struct FtpFiles {
     connections_max: usize,
     uploads: Vec<Upload>,
     downloads: Vec<Download>,
-    /// The server says that a transfer was broken off; else its connection is
-    /// lost too.
-    breaks: bool,
+    /// How a transfer is broken off.
+    breaks: Break,
     /// Numbers for those, never used twice.
     next_id: u32,
 }
@@ -150,7 +149,7 @@ impl FtpFiles {
             idle: Vec::new(),
             uploads: Vec::new(),
             downloads: Vec::new(),
-            breaks: true,
+            breaks: Break::Told,
             next_id: 0,
         })
     }

@@ -18,6 +18,23 @@ const SKIP_BYTES_MAX: u64 = 64 * 1024;
 /// How long a server has to say that a transfer was broken off.
 const BREAK_TIME: Duration = Duration::from_millis(500);
 
+/// What may be on its way after a server was told to break off, in bytes.
+const ON_ITS_WAY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How a transfer from the server is broken off such that its connection can be used on.
+/// What does not do is not tried again: the next one is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Break {
+    /// By `ABOR`, which is what the protocol has for it: RFC 959, 4.1.3. ProFTPD with TLS
+    /// takes the end of the data connection for the end of everything.
+    Told,
+    /// By the end of the data connection, for servers that hear nothing meanwhile, as
+    /// vsftpd.
+    Cut,
+    /// Not at all.
+    Never,
+}
+
 /// A file being written.
 #[derive(Debug)]
 pub(super) struct Upload {
@@ -69,7 +86,7 @@ impl Download {
     }
 
     /// Ends the transfer, and returns its connection if that can be used on.
-    pub(super) fn give_up(&mut self, breaks: &mut bool) -> Option<Connection> {
+    pub(super) fn give_up(&mut self, breaks: &mut Break) -> Option<Connection> {
         let stream = self.stream.take()?;
         let left = self.size.map(|size| size.saturating_sub(stream.at));
         stream.give_up(left, breaks)
@@ -77,9 +94,8 @@ impl Download {
 }
 
 impl Stream {
-    /// What is left is read if it is little. Else the connection of the content
-    /// is closed, which every server understands, and says so in its own way.
-    fn give_up(mut self, left: Option<u64>, breaks: &mut bool) -> Option<Connection> {
+    /// What is left is read if it is little. Else the transfer is broken off.
+    fn give_up(mut self, left: Option<u64>, breaks: &mut Break) -> Option<Connection> {
         if left.is_some_and(|left| left <= SKIP_BYTES_MAX) {
             let mut scratch = [0; 4096];
             let mut most = SKIP_BYTES_MAX * 2;
@@ -92,12 +108,35 @@ impl Stream {
                 }
             }
         }
-        if !*breaks {
-            return None;
+        match *breaks {
+            Break::Told => self.tell(breaks),
+            Break::Cut => self.cut(breaks),
+            Break::Never => None,
         }
+    }
+
+    /// Tells the server to break off, and waits until it did.
+    fn tell(mut self, breaks: &mut Break) -> Option<Connection> {
+        let heard = self.connection.send("ABOR", b"").is_ok()
+            && self.wire.drain(ON_ITS_WAY_BYTES_MAX, BREAK_TIME);
+        // Else it was cut now, and will hear of the other way later.
+        if !heard {
+            *breaks = Break::Cut;
+        }
+        let in_time = |connection: &mut Connection| connection.reply_within(BREAK_TIME);
+        // Beside that about the transfer there may be one about the command.
+        let answers = in_time(&mut self.connection).is_ok() && self.connection.answers(3, in_time);
+        if !answers {
+            *breaks = Break::Cut;
+        }
+        answers.then_some(self.connection)
+    }
+
+    /// Closes the connection of the content.
+    fn cut(mut self, breaks: &mut Break) -> Option<Connection> {
         drop(self.wire);
         if self.connection.reply_within(BREAK_TIME).is_err() {
-            *breaks = false;
+            *breaks = Break::Never;
             return None;
         }
         self.connection.is_alive().then_some(self.connection)

@@ -198,6 +198,20 @@ impl Wire {
         }
     }
 
+    /// Throws away what still comes, without a look at it. Whether the other side ended
+    /// before there were too many bytes, and within `time`.
+    pub(super) fn drain(mut self, bytes_max: usize, time: Duration) -> bool {
+        self.give_time(time);
+        let (mut scratch, mut left) = ([0; 4096], bytes_max);
+        loop {
+            match self.socket().read(&mut scratch) {
+                Ok(count) if count > 0 && left > count => left -= count,
+                Ok(count) => return count == 0,
+                Err(error) => return error.kind() != io::ErrorKind::TimedOut,
+            }
+        }
+    }
+
     /// Says that the end was understood: some servers wait for it.
     pub(super) fn finish_reading(mut self) {
         let _ = self.say_end();

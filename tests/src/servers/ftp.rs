@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::namespace::Namespace;
 use super::{Server, unpacked};
@@ -144,6 +145,26 @@ impl FtpServer {
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("cert.pem")
+    }
+
+    /// How often somebody has logged in to ProFTPD. Waits until all of them have gone,
+    /// because only then all of it is in the log.
+    ///
+    /// # Panics
+    ///
+    /// When they have not gone after ten seconds, and with other servers.
+    #[must_use]
+    pub fn logins(&self) -> usize {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let log = fs::read_to_string(self.folder.path().join("log")).expect("log");
+            let count = |words: &str| log.matches(words).count();
+            if count("session opened") > 0 && count("session opened") == count("session closed") {
+                return count("Login successful");
+            }
+            assert!(Instant::now() < until, "somebody is still there: {log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Path of the folder, as the server has it.
