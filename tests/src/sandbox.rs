@@ -305,6 +305,12 @@ impl Invocation {
         self
     }
 
+    /// As a terminal starts it: no signal is ignored, as some may be where the tests run,
+    /// under `nohup` or in the background of a script.
+    pub fn with_default_signals(&mut self) -> &mut Self {
+        self.wrapped(["env", "--default-signal"])
+    }
+
     /// The command as one would type it, for messages.
     pub(crate) fn line(&self) -> String {
         let mut line = self.program.to_string_lossy().into_owned();

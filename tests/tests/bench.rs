@@ -99,7 +99,9 @@ fn signals() {
         [(Signal::INT, 50), (Signal::TERM, 700), (Signal::INT, 1500), (Signal::HUP, 3000)]
     {
         let sandbox = sandbox();
-        let mut running = sandbox.tiroir().arg("bench").arg(sandbox.path("disk")).start();
+        let mut bench = sandbox.tiroir();
+        bench.arg("bench").arg(sandbox.path("disk")).with_default_signals();
+        let mut running = bench.start();
         std::thread::sleep(Duration::from_millis(millis));
         if running.ended().is_some() {
             // A fast machine: it was done by then.

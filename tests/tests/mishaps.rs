@@ -199,7 +199,8 @@ fn signals() {
     let sandbox = Sandbox::new();
     let (_, store) = scene(&sandbox);
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
-        let mut running = sandbox.at(&store).args(["backup", "stdin:dump"]).start();
+        let mut backup = sandbox.at(&store);
+        let mut running = backup.args(["backup", "stdin:dump"]).with_default_signals().start();
         wait_for_lock(&mut running, &store);
         running.signal(signal);
         running.feed(b"more");

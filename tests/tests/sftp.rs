@@ -381,7 +381,7 @@ fn servers_that_hang() {
     let hung = run(silent, &["connect_timeout=2"]).run().refused();
     assert!(hung.elapsed < Duration::from_secs(20), "{}", hung.report());
     assert!(hung.said("connect_timeout"), "{}", hung.report());
-    let running = run(silent, &[]).start();
+    let running = run(silent, &[]).with_default_signals().start();
     std::thread::sleep(Duration::from_millis(500));
     running.signal(rustix::process::Signal::INT);
     let stopped = running.finish();
