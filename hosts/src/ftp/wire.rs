@@ -199,17 +199,19 @@ impl Wire {
     }
 
     /// Throws away what still comes, without a look at it. Whether the other side ended
-    /// before there were too many bytes, and within `time`.
+    /// before there were too many bytes, and within `time`, with what a limit takes of it.
     pub(super) fn drain(mut self, bytes_max: usize, time: Duration) -> bool {
-        self.give_time(time);
+        let until = Instant::now() + time;
         let (mut scratch, mut left) = ([0; 4096], bytes_max);
-        loop {
+        self.give_time(time);
+        while Instant::now() < until {
             match self.socket().read(&mut scratch) {
                 Ok(count) if count > 0 && left > count => left -= count,
                 Ok(count) => return count == 0,
                 Err(error) => return error.kind() != io::ErrorKind::TimedOut,
             }
         }
+        false
     }
 
     /// Says that the end was understood: some servers wait for it.
